@@ -1,0 +1,236 @@
+"""The time of one engine iteration, as the simulation's hot path reads it: plain lists, filled once from a profile.
+
+Two shapes of iteration, as in docs/design.md:
+
+* decode only, ``n`` sequences with ``C`` tokens in the KV cache between them: piecewise affine in ``C`` for each ``n``,
+  ``t = base[n][i] + slope[n][i] * C`` for ``C <= knots[n][i]``; everything (GEMMs, LM head, sampling, attention, host) is in it.
+* mixed: ``t = gemm[T] + sample[sequences] + host + attention``, attention from the measured grid.
+
+Every value is on the time grid (:mod:`sim.kernel.clock`), so a span of equal decode steps has an exact closed-form sum.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from math import sqrt
+from typing import Any, Final
+
+__all__ = ["StepTable", "snap"]
+
+# Adding and taking away 1.5 * 2**16 leaves a double rounded to a multiple of 2**-36, the time grid, for |x| < 2**15 s.
+_SNAP: Final = 98304.0
+
+
+def snap(seconds: float) -> float:
+    """``seconds`` on the time grid; for step times, which are below nine hours. Works on arrays too."""
+    return (seconds + _SNAP) - _SNAP
+
+
+class StepTable:
+    """Step times of one (model, GPU, engine, parallelism), compiled for one engine setting.
+
+    Parameters (all times seconds; all lists are indexed by whole numbers from 0):
+
+    * ``knots[n]``: ascending context sums where a piece of the decode line ends; ``base[n]`` and ``slope[n]`` have one more
+      entry than ``knots[n]``: the last piece is the extrapolation past what was measured. Lengths ``max_num_seqs + 1``;
+      entry 0 is an empty list.
+    * ``attention_base[n]``, ``attention_slope[n]``: the attention share of the same pieces, used when prefill and decode
+      attention were not measured together (``mixed`` is None): the two are then added.
+    * ``gemm[T]`` by scheduled tokens (length ``max_num_batched_tokens + 1``) and ``sample[s]`` by sequences; ``host`` a step.
+    * ``prefill[i][j]``: attention of a lone prefill chunk of ``chunk_grid[i]`` tokens over ``past_grid[j]`` cached ones.
+    * ``mixed``: None, or an array ``[len(mixed_n_grid), len(chunk_grid), len(past_grid), len(context_grid)]`` of the attention of
+      such a chunk together with n decodes of that mean context.
+    * ``spread_decode[n]``, ``spread_mixed[n]``: extra seconds a step for each token of standard deviation between contexts
+      (unequal contexts cost more than equal ones).
+    * ``measured_tokens``, ``measured_sequences``: the largest T and n that were measured; steps outside are counted.
+
+    Between grid points values are interpolated linearly, past the last one extrapolated linearly, below the first held.
+    """
+
+    __slots__ = (
+        "_slabs",
+        "attention_base",
+        "attention_slope",
+        "base",
+        "chunk_grid",
+        "context_grid",
+        "gemm",
+        "host",
+        "knots",
+        "measured_sequences",
+        "measured_tokens",
+        "mixed",
+        "mixed_n_grid",
+        "outside",
+        "past_grid",
+        "prefill",
+        "sample",
+        "slope",
+        "spread_decode",
+        "spread_mixed",
+    )
+
+    def __init__(
+        self,
+        *,
+        knots: list[list[float]],
+        base: list[list[float]],
+        slope: list[list[float]],
+        attention_base: list[list[float]],
+        attention_slope: list[list[float]],
+        gemm: list[float],
+        sample: list[float],
+        host: float,
+        chunk_grid: list[float],
+        past_grid: list[float],
+        prefill: list[list[float]],
+        context_grid: list[float],
+        mixed_n_grid: list[float],
+        mixed: Any,
+        spread_decode: list[float],
+        spread_mixed: list[float],
+        measured_tokens: int,
+        measured_sequences: int,
+    ) -> None:
+        self.knots = knots
+        self.base = base
+        self.slope = slope
+        self.attention_base = attention_base
+        self.attention_slope = attention_slope
+        self.gemm = gemm
+        self.sample = sample
+        self.host = host
+        self.chunk_grid = chunk_grid
+        self.past_grid = past_grid
+        self.prefill = prefill
+        self.context_grid = context_grid
+        self.mixed_n_grid = mixed_n_grid
+        self.mixed = mixed
+        self.spread_decode = spread_decode
+        self.spread_mixed = spread_mixed
+        self.measured_tokens = measured_tokens
+        self.measured_sequences = measured_sequences
+        self.outside = 0  # steps (a span of decodes counts once) priced outside what was measured
+        self._slabs: dict[int, list[list[list[float]]]] = {}
+
+    def decode_step(self, n: int, context: int, spread: int) -> float:
+        """Seconds of one decode-only step; ``context`` and ``spread`` as in :class:`sim.serving.scheduler.Step`."""
+        piece = bisect_left(self.knots[n], context)
+        return self.base[n][piece] + self.decode_spread(n, spread) + self.slope[n][piece] * context
+
+    def decode_spread(self, n: int, spread: int) -> float:
+        """What unequal contexts add to a decode step: constant while the batch is unchanged."""
+        return (self.spread_decode[n] * sqrt(spread) / n + _SNAP) - _SNAP if spread else 0.0
+
+    def mixed_step(self, prefill_tokens: int, prefill_work: int, n: int, context: int, spread: int, sequences: int) -> float:
+        """Seconds of a step with at least one prefill chunk.
+
+        ``prefill_tokens`` Q = Σ q_i and ``prefill_work`` W = Σ q_i (2 p_i + q_i) over chunks of q_i tokens after p_i cached
+        ones. Several chunks are priced as the one chunk with the same tokens and the same attention work, or, where many short
+        prompts do less work than one of Q tokens, as the lone prompt of that work.
+        """
+        tokens = prefill_tokens + n
+        chunk = float(prefill_tokens)
+        past = (prefill_work / chunk - chunk) / 2.0
+        if past < 0.0:
+            chunk = sqrt(prefill_work)
+            past = 0.0
+        seconds = self.gemm[tokens] + self.sample[sequences] + self.host
+        if tokens > self.measured_tokens or n > self.measured_sequences:
+            self.outside += 1
+        if n == 0:
+            attention = self._prefill_attention(chunk, past)
+        elif self.mixed is None:
+            piece = bisect_left(self.knots[n], context)
+            attention = (
+                self._prefill_attention(chunk, past)
+                + self.attention_base[n][piece]
+                + self.attention_slope[n][piece] * context
+            )
+        else:
+            attention = self._mixed_attention(chunk, past, n, context / n)
+        if spread and n:
+            attention += self.spread_mixed[n] * sqrt(spread) / n
+        return seconds + ((attention + _SNAP) - _SNAP)
+
+    def _prefill_attention(self, chunk: float, past: float) -> float:
+        grid = self.chunk_grid
+        i = bisect_right(grid, chunk) - 1
+        last = len(grid) - 2
+        if i < 0:
+            i, u = 0, 0.0
+        else:
+            if i > last:
+                i = last
+            u = (chunk - grid[i]) / (grid[i + 1] - grid[i])
+        low, high = self.prefill[i], self.prefill[i + 1]
+        if past <= 0.0:
+            return low[0] + u * (high[0] - low[0])
+        grid = self.past_grid
+        j = bisect_right(grid, past) - 1
+        last = len(grid) - 2
+        if j > last:
+            j = last
+        v = (past - grid[j]) / (grid[j + 1] - grid[j])
+        at_low = low[j] + v * (low[j + 1] - low[j])
+        at_high = high[j] + v * (high[j + 1] - high[j])
+        return at_low + u * (at_high - at_low)
+
+    def _mixed_attention(self, chunk: float, past: float, n: int, context: float) -> float:
+        slab = self._slabs.get(n)
+        if slab is None:
+            slab = self._slab(n)
+        grid = self.chunk_grid
+        i = bisect_right(grid, chunk) - 1
+        last = len(grid) - 2
+        if i < 0:
+            i, u = 0, 0.0
+        else:
+            if i > last:
+                i = last
+            u = (chunk - grid[i]) / (grid[i + 1] - grid[i])
+        grid = self.context_grid
+        k = bisect_right(grid, context) - 1
+        last = len(grid) - 2
+        if k < 0:
+            k, w = 0, 0.0
+        else:
+            if k > last:
+                k = last
+            w = (context - grid[k]) / (grid[k + 1] - grid[k])
+        low, high = slab[i], slab[i + 1]
+        row, top = low[0], high[0]
+        at_low = row[k] + w * (row[k + 1] - row[k])
+        at_high = top[k] + w * (top[k + 1] - top[k])
+        near = at_low + u * (at_high - at_low)
+        if past <= 0.0:
+            return near
+        grid = self.past_grid
+        j = bisect_right(grid, past) - 1
+        last = len(grid) - 2
+        if j > last:
+            j = last
+        if j > 0:
+            row, top = low[j], high[j]
+            at_low = row[k] + w * (row[k + 1] - row[k])
+            at_high = top[k] + w * (top[k + 1] - top[k])
+            near = at_low + u * (at_high - at_low)
+        row, top = low[j + 1], high[j + 1]
+        at_low = row[k] + w * (row[k + 1] - row[k])
+        at_high = top[k] + w * (top[k + 1] - top[k])
+        far = at_low + u * (at_high - at_low)
+        v = (past - grid[j]) / (grid[j + 1] - grid[j])
+        return near + v * (far - near)
+
+    def _slab(self, n: int) -> list[list[list[float]]]:
+        """The mixed grid at exactly ``n`` decodes, interpolated once and kept."""
+        grid = self.mixed_n_grid
+        i = bisect_right(grid, n) - 1
+        if i > len(grid) - 2:
+            i = len(grid) - 2
+        if i < 0:
+            i = 0
+        weight = max(0.0, (n - grid[i]) / (grid[i + 1] - grid[i]))
+        slab: list[list[list[float]]] = (self.mixed[i] + weight * (self.mixed[i + 1] - self.mixed[i])).tolist()
+        self._slabs[n] = slab
+        return slab
