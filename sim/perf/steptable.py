@@ -122,7 +122,9 @@ class StepTable:
         """What unequal contexts add to a decode step: constant while the batch is unchanged."""
         return (self.spread_decode[n] * sqrt(spread) / n + _SNAP) - _SNAP if spread else 0.0
 
-    def mixed_step(self, prefill_tokens: int, prefill_work: int, n: int, context: int, spread: int, sequences: int) -> float:
+    def mixed_step(
+        self, prefill_tokens: int, prefill_work: int, n: int, context: int, spread: int, sequences: int
+    ) -> float:
         """Seconds of a step with at least one prefill chunk.
 
         ``prefill_tokens`` Q = Σ q_i and ``prefill_work`` W = Σ q_i (2 p_i + q_i) over chunks of q_i tokens after p_i cached

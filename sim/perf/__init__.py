@@ -1,0 +1,1 @@
+"""Step times compiled from profiles."""

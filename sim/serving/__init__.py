@@ -1,0 +1,1 @@
+"""One replica: engine settings, the batch scheduler, the replica that runs it, and the slow reference of both."""

@@ -1,0 +1,601 @@
+"""vLLM V1's scheduler as a state machine: no clock, no SimPy, no perf model.
+
+``schedule()`` forms the next engine step, ``commit()`` carries it out. What it does follows vllm/v1/core/sched/scheduler.py:
+running requests first in their order, then waiting ones while budget and seats last; a chunk is what is missing, cut to
+the budget; the whole prompt must fit at admission; growth that finds no block preempts the last (or least important) running
+request, which is recomputed from its first token later; nothing is admitted in a step that preempted.
+
+A decode step costs O(1) whatever the batch. Decoding requests are not touched one by one: ``_clock`` counts committed steps, a
+decode keeps ``origin`` = context - clock, which never changes, and the sums of origins and their squares, a heap of
+finish clocks and a ring of counters by ``origin mod block_size`` (who needs a new block when) are all that a step reads. A
+step may say it can be repeated ``horizon`` times with nothing changing; ``commit(m)`` then carries out m of them at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+
+from sim.serving.settings import EngineSettings
+
+__all__ = ["Request", "Scheduler", "Step"]
+
+
+class Request:
+    """One request inside a scheduler. ``tokens`` is prompt plus outputs so far, what it must have computed to go on."""
+
+    __slots__ = (
+        "arrival",
+        "computed",
+        "decoding",
+        "finish_at",
+        "granted",
+        "id",
+        "number",
+        "origin",
+        "output",
+        "outputs",
+        "priority",
+        "prompt",
+        "tokens",
+    )
+
+    def __init__(self, id: int, prompt: int, output: int, priority: int, arrival: float) -> None:
+        self.id = id
+        self.prompt = prompt
+        self.output = output
+        self.priority = priority
+        self.arrival = arrival
+        self.tokens = prompt
+        self.computed = 0
+        self.outputs = 0
+        self.granted = 0  # tokens this step gives it; for decodes only set when the step was formed request by request
+        self.decoding = False
+        self.origin = 0
+        self.finish_at = 0
+        self.number = 0
+
+
+class Step:
+    """One engine step, valid until the next ``schedule()``.
+
+    ``decodes`` n, ``context_sum`` C (their tokens in the KV cache before the step), ``spread`` n·Σc² - C², ``prefill_tokens`` Q,
+    ``prefill_work`` Σ q(2p + q), ``sequences`` (requests in the step), ``tokens`` = Q + n; ``admitted`` and ``preempted`` ids;
+    ``horizon``: how often the step may be repeated with nothing changing; ``open``: an arrival could be admitted to the next.
+    """
+
+    __slots__ = (
+        "_scheduler",
+        "admitted",
+        "chunks",
+        "context_sum",
+        "decodes",
+        "horizon",
+        "members",
+        "open",
+        "preempted",
+        "prefill_tokens",
+        "prefill_work",
+        "sequences",
+        "spread",
+        "stalled",
+        "tokens",
+    )
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self.chunks: list[Request] = []
+        self.members: list[Request] = []
+        self.stalled: list[Request] = []
+        self.admitted: list[int] = []
+        self.preempted: list[int] = []
+        self.decodes = 0
+        self.context_sum = 0
+        self.spread = 0
+        self.prefill_tokens = 0
+        self.prefill_work = 0
+        self.sequences = 0
+        self.tokens = 0
+        self.horizon = 1
+        self.open = False
+
+    @property
+    def scheduled(self) -> dict[int, int]:
+        """Tokens given to each request id, in scheduling order. Read it before ``commit()``."""
+        stalled = {request.id for request in self.stalled}
+        grants: dict[int, int] = {}
+        for request in self._scheduler.requests():
+            if request.decoding:
+                if request.id not in stalled:
+                    grants[request.id] = 1
+            elif request.granted:
+                grants[request.id] = request.granted
+        return grants
+
+
+class Scheduler:
+    """The scheduler of one replica; see the module. Requests end by their output length, which the scheduler never looks at
+    before it is reached."""
+
+    __slots__ = (
+        "_block",
+        "_budget",
+        "_chunked",
+        "_clock",
+        "_finishing",
+        "_fcfs",
+        "_full_prompt",
+        "_heap",
+        "_numbers",
+        "_origins",
+        "_origins_squared",
+        "_partials",
+        "_ring",
+        "_seats",
+        "_step",
+        "_threshold",
+        "_watermark",
+        "emitted",
+        "free_blocks",
+        "least_free",
+        "most_running",
+        "n",
+        "running_requests",
+        "settings",
+        "usable_blocks",
+        "waiting_requests",
+    )
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self._budget = settings.max_num_batched_tokens
+        self._seats = settings.max_num_seqs
+        self._block = settings.block_size
+        self._chunked = settings.enable_chunked_prefill
+        self._threshold = settings.long_prefill_token_threshold
+        self._fcfs = settings.policy == "fcfs"
+        self._full_prompt = settings.reserve_full_isl
+        self.usable_blocks = settings.kv_blocks - 1
+        self._watermark = int(settings.watermark * self.usable_blocks)
+        self.free_blocks = self.usable_blocks
+        self.least_free = self.usable_blocks
+        self.most_running = 0
+        self.waiting_requests: deque[Request] = deque()  # first come, first served
+        self._heap: list[tuple[int, float, int, Request]] = []  # by priority
+        self.running_requests: dict[int, Request] = {}  # in the order of admission
+        self._partials: list[Request] = []  # running, prompt not yet computed
+        self._numbers = 0
+        # the decodes
+        self.n = 0
+        self._clock = 0
+        self._origins = 0
+        self._origins_squared = 0
+        self._ring = [0] * settings.block_size
+        self._finishing: list[tuple[int, int, Request]] = []  # (finish clock, admission number, request)
+        self._step = Step(self)
+        self.emitted: list[Request] = []  # whose prompt (or recomputation) the last commit completed
+
+    # what a caller may look at
+
+    def requests(self) -> list[Request]:
+        """The running requests, in order."""
+        return list(self.running_requests.values())
+
+    @property
+    def running(self) -> list[int]:
+        """Ids of the running requests, in order."""
+        return list(self.running_requests)
+
+    @property
+    def waiting(self) -> list[int]:
+        """Ids of the waiting requests, the next one first."""
+        if self._fcfs:
+            return [request.id for request in self.waiting_requests]
+        return [entry[2] for entry in sorted(self._heap, key=lambda entry: entry[:3])]
+
+    def num_waiting(self) -> int:
+        """How many requests wait."""
+        return len(self.waiting_requests) if self._fcfs else len(self._heap)
+
+    def _find(self, id: int) -> Request:
+        found = self.running_requests.get(id)
+        if found is not None:
+            return found
+        for request in self.waiting_requests:
+            if request.id == id:
+                return request
+        for entry in self._heap:
+            if entry[2] == id:
+                return entry[3]
+        raise KeyError(id)
+
+    def num_computed(self, id: int) -> int:
+        """Tokens of request ``id`` in the KV cache. KeyError when it is neither running nor waiting."""
+        request = self._find(id)
+        return request.origin + self._clock if request.decoding else request.computed
+
+    def num_outputs(self, id: int) -> int:
+        """Output tokens request ``id`` has. KeyError when it is neither running nor waiting."""
+        request = self._find(id)
+        return request.output - (request.finish_at - self._clock) if request.decoding else request.outputs
+
+    def blocks(self, id: int) -> int:
+        """KV blocks request ``id`` holds between steps. KeyError when it is neither running nor waiting."""
+        return -(-self.num_computed(id) // self._block)
+
+    def blocks_after(self, steps: int) -> int:
+        """KV blocks that will be in use when ``steps`` of the scheduled step's repeats have been carried out."""
+        return self.usable_blocks - self.free_blocks + (self._growth(steps) if steps > 1 else 0)
+
+    # the life of a request
+
+    def add(self, id: int, prompt_tokens: int, output_tokens: int, priority: int = 0, arrival: float = 0.0) -> None:
+        """Queue request ``id``: ``prompt_tokens`` >= 1, ``output_tokens`` >= 1; a lower ``priority`` is more important."""
+        request = Request(id, prompt_tokens, output_tokens, priority, arrival)
+        if self._fcfs:
+            self.waiting_requests.append(request)
+        else:
+            heappush(self._heap, (priority, arrival, id, request))
+
+    def may_admit_newest(self, id: int, prompt_tokens: int) -> bool:
+        """Whether request ``id``, just added, may be admitted at the end of the step in progress.
+
+        May say yes to one that will not be (blocks that growth takes meanwhile are not counted), never no to one that will.
+        """
+        step = self._step
+        if step.chunks or not step.open:
+            return False
+        if not self._fcfs and self._heap[0][2] != id:
+            return False
+        fit = prompt_tokens
+        if not self._full_prompt:
+            fit = min(fit, self._budget - self.n)
+            if 0 < self._threshold < fit:
+                fit = self._threshold
+        return -(-fit // self._block) + self._watermark <= self.free_blocks
+
+    def schedule(self) -> Step | None:
+        """Form the next step, or None when no request runs or waits. Blocks of the step are taken here."""
+        step = self._step
+        n = self.n
+        budget = self._budget - n
+        free = self.free_blocks
+        need = self._ring[-self._clock % self._block] if n else 0
+        partials = self._partials
+        chunks: list[Request] = []
+        prefill = 0
+        work = 0
+        if partials:
+            # One unfinished prompt is, without a threshold, the last in running; then decodes before it take one token each.
+            request = partials[0]
+            grant = request.tokens - request.computed
+            if 0 < self._threshold < grant and len(self.running_requests) + self.num_waiting() > 1:
+                grant = self._threshold
+            if grant > budget:
+                if next(reversed(self.running_requests.values())) is not request:
+                    return self._schedule_in_order()
+                grant = budget
+            blocks = -(-(request.computed + grant) // self._block) + (-request.computed // self._block)
+            if len(partials) > 1 or need + blocks > free:
+                return self._schedule_in_order()
+            free -= blocks
+            if grant > 0:
+                request.granted = grant
+                chunks.append(request)
+                prefill = grant
+                work = grant * (2 * request.computed + grant)
+                budget -= grant
+        elif need > free:
+            return self._schedule_in_order()
+        self.free_blocks = free - need
+        step.chunks = chunks
+        if step.preempted:
+            step.preempted = []
+        if step.admitted:
+            step.admitted = []
+        if step.stalled:
+            step.stalled = []
+        if self.waiting_requests or self._heap:
+            if budget > 0:
+                admitted = self._admit(budget, chunks)
+                if admitted:
+                    step.admitted = admitted
+                    prefill = 0
+                    work = 0
+                    for request in chunks:
+                        grant = request.granted
+                        prefill += grant
+                        work += grant * (2 * request.computed + grant)
+            waits = len(self.waiting_requests) > 0 or len(self._heap) > 0
+        else:
+            waits = False
+        free = self.free_blocks
+        if free < self.least_free:
+            self.least_free = free
+        running = len(self.running_requests)
+        if running > self.most_running:
+            self.most_running = running
+        origins = self._origins
+        step.decodes = n
+        step.context_sum = origins + n * self._clock
+        step.spread = n * self._origins_squared - origins * origins
+        if chunks:
+            step.prefill_tokens = prefill
+            step.prefill_work = work
+            step.sequences = n + len(chunks)
+            step.tokens = n + prefill
+            step.horizon = 1
+            step.open = False
+            return step
+        if n == 0:
+            return None
+        step.prefill_tokens = 0
+        step.prefill_work = 0
+        step.sequences = n
+        step.tokens = n
+        step.open = running < self._seats and budget > 0 and (not waits or not self._fcfs)
+        finishing = self._finishing
+        at, number, request = finishing[0]
+        while at != request.finish_at or number != request.number or not request.decoding:
+            heappop(finishing)  # left behind by a preemption or a stall
+            at, number, request = finishing[0]
+        repeats = at - self._clock
+        if free < n * ((repeats - 1) // self._block + 1):
+            repeats = self._repeats_that_fit(repeats)
+        step.horizon = 1 if partials else repeats
+        return step
+
+    def commit(self, repeats: int = 1) -> list[int]:
+        """Carry out the step ``repeats`` times (at most its ``horizon``). Ids that finished at the end of it, in running order."""
+        step = self._step
+        if repeats > 1:
+            self.free_blocks -= self._growth(repeats)
+            if self.free_blocks < self.least_free:
+                self.least_free = self.free_blocks
+        if self.n:
+            self._clock += repeats
+        clock = self._clock
+        if step.stalled:
+            self._hold_back(step.stalled)
+        finished: list[Request] = []
+        if step.chunks:
+            emitted: list[Request] = []
+            for request in step.chunks:
+                if request.computed == 0:  # not yet among the partials unless its prompt needs more steps
+                    if request.granted < request.tokens:
+                        self._partials.append(request)
+                elif request.computed + request.granted == request.tokens:
+                    self._partials.remove(request)
+                request.computed += request.granted
+                request.granted = 0
+                if request.computed == request.tokens:
+                    emitted.append(request)
+                    request.outputs += 1
+                    if request.outputs == request.output:
+                        finished.append(request)
+                    else:
+                        self._start_decoding(request)
+            step.chunks = []
+            self.emitted = emitted
+        elif self.emitted:
+            self.emitted = []
+        if step.members:
+            for request in step.members:
+                request.granted = 0
+            step.members = []
+        finishing = self._finishing
+        while finishing and finishing[0][0] <= clock:
+            at, number, request = heappop(finishing)
+            if at == request.finish_at and number == request.number and request.decoding:
+                finished.append(request)
+        step.open = False
+        if not finished:
+            return []
+        if len(finished) > 1:
+            finished.sort(key=_number)
+        running = self.running_requests
+        block = self._block
+        for request in finished:
+            del running[request.id]
+            if request.decoding:
+                origin = request.origin
+                self._leave(origin)
+                self.free_blocks += -(-(origin + clock) // block)
+            else:
+                self.free_blocks += -(-request.computed // block)
+        if self.n == 0:
+            self._rest()
+        return [request.id for request in finished]
+
+    # the parts
+
+    def _start_decoding(self, request: Request) -> None:
+        clock = self._clock
+        origin = request.computed - clock
+        finish_at = clock + request.output - request.outputs
+        request.decoding = True
+        request.origin = origin
+        request.finish_at = finish_at
+        self.n += 1
+        self._origins += origin
+        self._origins_squared += origin * origin
+        self._ring[origin % self._block] += 1
+        heappush(self._finishing, (finish_at, request.number, request))
+
+    def _leave(self, origin: int) -> None:
+        self.n -= 1
+        self._origins -= origin
+        self._origins_squared -= origin * origin
+        self._ring[origin % self._block] -= 1
+
+    def _rest(self) -> None:
+        """No decode is left: start the clock anew, so that origins stay small."""
+        self._clock = 0
+        self._finishing.clear()
+
+    def _growth(self, repeats: int) -> int:
+        """Blocks that repeats 2 to ``repeats`` take; those of the first were taken by ``schedule()``."""
+        block = self._block
+        cycles, rest = divmod(repeats - 1, block)
+        taken = cycles * self.n
+        if rest:
+            ring = self._ring
+            high = -(self._clock + 1) % block
+            low = -(self._clock + rest) % block
+            taken += sum(ring[low : high + 1]) if low <= high else sum(ring[low:]) + sum(ring[: high + 1])
+        return taken
+
+    def _repeats_that_fit(self, repeats: int) -> int:
+        """The most repeats, up to ``repeats``, whose growth the free blocks allow."""
+        block = self._block
+        ring = self._ring
+        cycles = self.free_blocks // self.n
+        left = self.free_blocks - cycles * self.n
+        fit = 1 + cycles * block
+        while fit < repeats:
+            left -= ring[-(self._clock + fit) % block]
+            if left < 0:
+                return fit
+            fit += 1
+        return repeats
+
+    def _admit(self, budget: int, chunks: list[Request]) -> list[int]:
+        """Admit from waiting while seats, budget and blocks last; the head that does not fit stops it."""
+        admitted: list[int] = []
+        running = self.running_requests
+        block = self._block
+        while budget > 0 and len(running) < self._seats:
+            if self._fcfs:
+                if not self.waiting_requests:
+                    break
+                request = self.waiting_requests[0]
+            else:
+                if not self._heap:
+                    break
+                request = self._heap[0][3]
+            tokens = request.tokens
+            grant = tokens
+            if 0 < self._threshold < grant and len(running) + self.num_waiting() > 1:
+                grant = self._threshold
+            if grant > budget:
+                if not self._chunked:
+                    break
+                grant = budget
+            if -(-(tokens if self._full_prompt else grant) // block) + self._watermark > self.free_blocks:
+                break
+            if self._fcfs:
+                self.waiting_requests.popleft()
+            else:
+                heappop(self._heap)
+            self._numbers += 1
+            request.number = self._numbers
+            request.granted = grant
+            running[request.id] = request
+            self.free_blocks -= -(-grant // block)
+            budget -= grant
+            chunks.append(request)
+            admitted.append(request.id)
+        return admitted
+
+    def _schedule_in_order(self) -> Step | None:
+        """The step formed request by request, for when order matters: blocks run out, or several prompts are unfinished."""
+        step = self._step
+        block = self._block
+        clock = self._clock
+        budget = self._budget
+        members: list[Request] = []
+        preempted: list[int] = []
+        for request in self.requests():
+            if budget <= 0:
+                break
+            if request.id not in self.running_requests:
+                continue  # preempted for one before it
+            have = request.origin + clock if request.decoding else request.computed
+            grant = 1 if request.decoding else request.tokens - have
+            if 0 < self._threshold < grant and len(self.running_requests) + self.num_waiting() > 1:
+                grant = self._threshold
+            grant = min(grant, budget)
+            need = -(-(have + grant) // block) + (-have // block)
+            victim: Request | None = None
+            while need > self.free_blocks:
+                victim = self._victim()
+                if victim.granted:  # only a less important one can come before: what it was given goes back
+                    budget += victim.granted
+                    members.remove(victim)
+                self._preempt(victim)
+                preempted.append(victim.id)
+                if victim is request:
+                    break
+            if victim is request:
+                break
+            self.free_blocks -= need
+            request.granted = grant
+            members.append(request)
+            budget -= grant
+        step.members = members
+        step.preempted = preempted
+        step.chunks = [request for request in members if not request.decoding]
+        step.admitted = [] if preempted or budget <= 0 else self._admit(budget, step.chunks)
+        contexts = [request.origin + clock for request in members if request.decoding]
+        n = len(contexts)
+        step.stalled = [] if n == self.n else [r for r in self.requests() if r.decoding and not r.granted]
+        step.decodes = n
+        step.context_sum = sum(contexts)
+        step.spread = n * sum(context * context for context in contexts) - step.context_sum**2
+        step.prefill_tokens = sum(request.granted for request in step.chunks)
+        step.prefill_work = sum(r.granted * (2 * r.computed + r.granted) for r in step.chunks)
+        step.sequences = n + len(step.chunks)
+        step.tokens = n + step.prefill_tokens
+        step.horizon = 1
+        step.open = False
+        self.least_free = min(self.least_free, self.free_blocks)
+        self.most_running = max(self.most_running, len(self.running_requests))
+        return step
+
+    def _victim(self) -> Request:
+        """FCFS: the last in running. Priority: the least important, the latest of those."""
+        if self._fcfs:
+            return next(reversed(self.running_requests.values()))
+        return max(self.running_requests.values(), key=_least_important)
+
+    def _preempt(self, request: Request) -> None:
+        """Free all its blocks and put it at the head of the queue; its tokens so far will be computed anew."""
+        if request.decoding:
+            have = request.origin + self._clock
+            request.outputs = request.output - (request.finish_at - self._clock)
+            request.tokens = request.prompt + request.outputs
+            request.decoding = False
+            self._leave(request.origin)
+        else:
+            have = request.computed
+            self._partials.remove(request)
+        self.free_blocks += -(-(have + request.granted) // self._block)
+        request.computed = 0
+        request.granted = 0
+        del self.running_requests[request.id]
+        if self._fcfs:
+            self.waiting_requests.appendleft(request)
+        else:
+            heappush(self._heap, (request.priority, request.arrival, request.id, request))
+        if self.n == 0:
+            self._finishing.clear()
+
+    def _hold_back(self, stalled: list[Request]) -> None:
+        """Decodes the step gave nothing: the clock went on without them, so their origin and finish move with it."""
+        for request in stalled:
+            self._leave(request.origin)
+            request.origin -= 1
+            request.finish_at += 1
+            self.n += 1
+            self._origins += request.origin
+            self._origins_squared += request.origin * request.origin
+            self._ring[request.origin % self._block] += 1
+            heappush(self._finishing, (request.finish_at, request.number, request))
+
+
+def _number(request: Request) -> int:
+    return request.number
+
+
+def _least_important(request: Request) -> tuple[int, float]:
+    return request.priority, request.arrival
