@@ -6,7 +6,7 @@ leaves before its replica's next step is formed; a closed-loop user's next reque
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import Final
 
 from sim.control.plan import FleetPlan
@@ -82,16 +82,19 @@ class Fleet:
             if calendar and calendar[0][0] < arrival:
                 if calendar[0][0] > until:
                     break
-                now, index, epoch = heappop(calendar)
+                now, index, epoch = calendar[0]
                 replica = replicas[index]
                 if replica.epoch != epoch:
+                    heappop(calendar)
                     continue
                 finished = replica.complete(now)
                 if finished:
                     self._release(finished, index, now, closed)
-                replica.proceed(now)
+                replica.begin(now)
                 if replica.end != _NEVER:
-                    heappush(calendar, (replica.end, index, replica.epoch))
+                    heapreplace(calendar, (replica.end, index, replica.epoch))
+                else:
+                    heappop(calendar)
                 ledger.end_time = now
                 continue
             if arrival > until or arrival == _NEVER:
@@ -188,6 +191,11 @@ def finish(fleet: Fleet) -> Ledger:
     ledger = fleet.ledger
     for replica in fleet.replicas:
         scheduler = replica.scheduler
+        ledger.busy[replica.index] = replica.busy
+        ledger.steps[replica.index] = replica.steps
+        ledger.sequence_seconds[replica.index] = replica.sequence_seconds
+        ledger.prefill_tokens[replica.index] = replica.prefill_tokens
+        ledger.decode_tokens[replica.index] = replica.decode_tokens
         ledger.peak_running[replica.index] = scheduler.most_running
         ledger.peak_blocks[replica.index] = scheduler.usable_blocks - scheduler.least_free
     ledger.area += fleet.in_system * (ledger.end_time - fleet.changed_at)

@@ -12,7 +12,7 @@ from typing import Final
 
 from sim.perf.steptable import StepTable
 from sim.serving.ledger import OK, Ledger
-from sim.serving.scheduler import Request, Scheduler
+from sim.serving.scheduler import Request, Scheduler, Step
 from sim.serving.settings import EngineSettings
 
 __all__ = ["Replica"]
@@ -29,11 +29,16 @@ class Replica:
         "_growth",
         "_repeats",
         "_start",
+        "busy",
+        "decode_tokens",
         "end",
         "epoch",
         "index",
         "ledger",
+        "prefill_tokens",
         "scheduler",
+        "sequence_seconds",
+        "steps",
         "table",
     )
 
@@ -44,6 +49,11 @@ class Replica:
         self.ledger = ledger
         self.end = _NEVER
         self.epoch = 0
+        self.busy = 0.0
+        self.steps = 0
+        self.sequence_seconds = 0.0
+        self.prefill_tokens = 0
+        self.decode_tokens = 0
         self._start = 0.0
         self._first = 0.0  # seconds of the first step of the span in progress
         self._growth = 0.0  # by which each further one is longer
@@ -55,40 +65,39 @@ class Replica:
         scheduler = self.scheduler
         scheduler.add(row, prompt_tokens, output_tokens, priority, now)
         if self.end == _NEVER:
-            self._begin(now)
+            self.begin(now)
             return self.end != _NEVER
         if self._repeats > 1 and scheduler.may_admit_newest(row, prompt_tokens):
             return self._cut(now)
         return False
 
     def complete(self, now: float) -> list[int]:
-        """The step or span in progress ends at ``now``. Rows that finished; call ``proceed`` once they have been told off."""
+        """The step or span in progress ends at ``now``. Rows that finished; call ``begin`` once they have been told off."""
         scheduler = self.scheduler
-        ledger = self.ledger
-        step = scheduler._step
+        step = scheduler.step
         repeats = self._repeats
         n = step.decodes
-        index = self.index
         duration = now - self._start
-        ledger.busy[index] += duration
-        ledger.steps[index] += repeats
-        ledger.sequence_seconds[index] += step.sequences * duration
-        finished = scheduler.commit(repeats)
+        self.busy += duration
+        self.steps += repeats
+        self.decode_tokens += n * repeats
+        ledger = self.ledger
+        if step.chunks:
+            self.prefill_tokens += step.prefill_tokens
+            self.sequence_seconds += (n + len(step.chunks)) * duration
+            finished = scheduler.commit()
+            for request in scheduler.emitted:
+                if request.outputs == 1:
+                    ledger.first_token[request.id] = now
+        else:
+            self.sequence_seconds += n * duration
+            finished = scheduler.commit(repeats)
         if self._gaps:
             n -= self._close_gaps(now)
         if repeats == 1:
             ledger.itl.add(duration, n)
         else:
             ledger.itl.add_span(self._first, self._growth, repeats, n)
-        ledger.decode_tokens[index] += step.decodes * repeats
-        if scheduler.emitted:
-            ledger.prefill_tokens[index] += step.prefill_tokens
-            first_token = ledger.first_token
-            for request in scheduler.emitted:
-                if request.outputs == 1:
-                    first_token[request.id] = now
-        elif step.prefill_tokens:
-            ledger.prefill_tokens[index] += step.prefill_tokens
         if finished:
             end = ledger.end
             outcome = ledger.outcome
@@ -97,41 +106,37 @@ class Replica:
                 outcome[row] = OK
         return finished
 
-    def proceed(self, now: float) -> None:
+    def begin(self, now: float) -> None:
         """Start the next step at ``now``, or fall idle."""
-        self._begin(now)
-
-    def _begin(self, now: float) -> None:
         scheduler = self.scheduler
         step = scheduler.schedule()
         self.epoch += 1
-        while step is not None and step.preempted:
-            self._note_preempted(step.preempted, now)
-            if step.tokens:
-                break
-            step = scheduler.schedule()  # all of it was preempted: nothing to run, no time passes
         if step is None:
             self.end = _NEVER
             return
-        if step.admitted:
-            scheduled = self.ledger.scheduled
-            for row in step.admitted:
-                if scheduled[row] != scheduled[row]:  # NaN: a preempted request keeps its first time
-                    scheduled[row] = now
+        if step.preempted:
+            step = self._note_preempted(step, now)
+            if step is None:
+                self.end = _NEVER
+                return
+        table = self.table
+        n = step.decodes
+        context = step.context_sum
+        self._start = now
         if step.stalled:
             for request in step.stalled:
                 self._gaps.setdefault(request.id, now)
-        table = self.table
-        n = step.decodes
-        self._start = now
         if step.chunks:
+            if step.admitted:
+                scheduled = self.ledger.scheduled
+                for row in step.admitted:
+                    if scheduled[row] != scheduled[row]:  # NaN: a preempted request keeps its first time
+                        scheduled[row] = now
             self._repeats = 1
-            self._first = table.mixed_step(
-                step.prefill_tokens, step.prefill_work, n, step.context_sum, step.spread, step.sequences
+            self.end = now + table.mixed_step(
+                step.prefill_tokens, step.prefill_work, n, context, step.spread, n + len(step.chunks)
             )
-            self.end = now + self._first
             return
-        context = step.context_sum
         knots = table.knots[n]
         piece = bisect_left(knots, context)
         repeats = step.horizon
@@ -176,19 +181,25 @@ class Replica:
             steps -= 1
         return steps
 
-    def _note_preempted(self, rows: list[int], now: float) -> None:
-        ledger = self.ledger
-        for row in rows:
-            ledger.preemptions[row] += 1
-            if self.scheduler.num_outputs(row):
-                self._gaps.setdefault(
-                    row, now
-                )  # its last token came with the step that ended now, unless it stalled since
+    def _note_preempted(self, step: Step, now: float) -> Step | None:
+        """Write down who was preempted. Where that was everyone there is nothing to run, and the next step is formed at once."""
+        following: Step | None = step
+        while following is not None and following.preempted:
+            for row in following.preempted:
+                self.ledger.preemptions[row] += 1
+                if self.scheduler.num_outputs(row):
+                    self._gaps.setdefault(
+                        row, now
+                    )  # its last token came with the step that ended now, unless it stalled since
+            if following.tokens:
+                break
+            following = self.scheduler.schedule()
+        return following
 
     def _close_gaps(self, now: float) -> int:
         """Count the latency of tokens that ended a gap. How many of the step's decodes those were."""
         scheduler = self.scheduler
-        stalled = {request.id for request in scheduler._step.stalled}
+        stalled = {request.id for request in scheduler.step.stalled}
         emitted: dict[int, Request] = {request.id: request for request in scheduler.emitted}
         decodes = 0
         for row in list(self._gaps):

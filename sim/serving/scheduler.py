@@ -60,7 +60,7 @@ class Step:
     """One engine step, valid until the next ``schedule()``.
 
     ``decodes`` n, ``context_sum`` C (their tokens in the KV cache before the step), ``spread`` n·Σc² - C², ``prefill_tokens`` Q,
-    ``prefill_work`` Σ q(2p + q), ``sequences`` (requests in the step), ``tokens`` = Q + n; ``admitted`` and ``preempted`` ids;
+    ``prefill_work`` Σ q(2p + q); ``admitted`` and ``preempted`` ids;
     ``horizon``: how often the step may be repeated with nothing changing; ``open``: an arrival could be admitted to the next.
     """
 
@@ -76,10 +76,8 @@ class Step:
         "preempted",
         "prefill_tokens",
         "prefill_work",
-        "sequences",
         "spread",
         "stalled",
-        "tokens",
     )
 
     def __init__(self, scheduler: Scheduler) -> None:
@@ -94,10 +92,18 @@ class Step:
         self.spread = 0
         self.prefill_tokens = 0
         self.prefill_work = 0
-        self.sequences = 0
-        self.tokens = 0
         self.horizon = 1
         self.open = False
+
+    @property
+    def sequences(self) -> int:
+        """Requests in the step."""
+        return self.decodes + len(self.chunks)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in the step."""
+        return self.decodes + self.prefill_tokens
 
     @property
     def scheduled(self) -> dict[int, int]:
@@ -132,7 +138,6 @@ class Scheduler:
         "_partials",
         "_ring",
         "_seats",
-        "_step",
         "_threshold",
         "_watermark",
         "emitted",
@@ -142,6 +147,7 @@ class Scheduler:
         "n",
         "running_requests",
         "settings",
+        "step",
         "usable_blocks",
         "waiting_requests",
     )
@@ -172,7 +178,7 @@ class Scheduler:
         self._origins_squared = 0
         self._ring = [0] * settings.block_size
         self._finishing: list[tuple[int, int, Request]] = []  # (finish clock, admission number, request)
-        self._step = Step(self)
+        self.step = Step(self)
         self.emitted: list[Request] = []  # whose prompt (or recomputation) the last commit completed
 
     # what a caller may look at
@@ -242,7 +248,7 @@ class Scheduler:
 
         May say yes to one that will not be (blocks that growth takes meanwhile are not counted), never no to one that will.
         """
-        step = self._step
+        step = self.step
         if step.chunks or not step.open:
             return False
         if not self._fcfs and self._heap[0][2] != id:
@@ -256,146 +262,111 @@ class Scheduler:
 
     def schedule(self) -> Step | None:
         """Form the next step, or None when no request runs or waits. Blocks of the step are taken here."""
-        step = self._step
+        step = self.step
         n = self.n
         budget = self._budget - n
         free = self.free_blocks
-        need = self._ring[-self._clock % self._block] if n else 0
-        partials = self._partials
-        chunks: list[Request] = []
-        prefill = 0
-        work = 0
-        if partials:
+        clock = self._clock
+        block = self._block
+        if n:
+            free -= self._ring[-clock % block]
+        if step.chunks:
+            step.chunks = []
+            step.prefill_tokens = 0
+            step.prefill_work = 0
+        if self._partials:
             # One unfinished prompt is, without a threshold, the last in running; then decodes before it take one token each.
-            request = partials[0]
-            grant = request.tokens - request.computed
+            request = self._partials[0]
+            have = request.computed
+            grant = request.tokens - have
             if 0 < self._threshold < grant and len(self.running_requests) + self.num_waiting() > 1:
                 grant = self._threshold
             if grant > budget:
                 if next(reversed(self.running_requests.values())) is not request:
                     return self._schedule_in_order()
                 grant = budget
-            blocks = -(-(request.computed + grant) // self._block) + (-request.computed // self._block)
-            if len(partials) > 1 or need + blocks > free:
+            free -= -(-(have + grant) // block) + (-have // block)
+            if free < 0 or len(self._partials) > 1:
                 return self._schedule_in_order()
-            free -= blocks
             if grant > 0:
                 request.granted = grant
-                chunks.append(request)
-                prefill = grant
-                work = grant * (2 * request.computed + grant)
                 budget -= grant
-        elif need > free:
+                step.chunks.append(request)
+                step.prefill_tokens = grant
+                step.prefill_work = grant * (2 * have + grant)
+        elif free < 0:
             return self._schedule_in_order()
-        self.free_blocks = free - need
-        step.chunks = chunks
+        self.free_blocks = free
         if step.preempted:
             step.preempted = []
-        if step.admitted:
-            step.admitted = []
         if step.stalled:
             step.stalled = []
-        if self.waiting_requests or self._heap:
-            if budget > 0:
-                admitted = self._admit(budget, chunks)
-                if admitted:
-                    step.admitted = admitted
-                    prefill = 0
-                    work = 0
-                    for request in chunks:
-                        grant = request.granted
-                        prefill += grant
-                        work += grant * (2 * request.computed + grant)
-            waits = len(self.waiting_requests) > 0 or len(self._heap) > 0
-        else:
-            waits = False
-        free = self.free_blocks
-        if free < self.least_free:
-            self.least_free = free
-        running = len(self.running_requests)
-        if running > self.most_running:
-            self.most_running = running
+        running = self.running_requests
+        waits = bool(self.waiting_requests or self._heap)
+        if waits and budget > 0 and len(running) < self._seats:
+            step.admitted = self._admit(budget, step)
+            waits = bool(self.waiting_requests or self._heap)
+        elif step.admitted:
+            step.admitted = []
+        if self.free_blocks < self.least_free:
+            self.least_free = self.free_blocks
         origins = self._origins
         step.decodes = n
-        step.context_sum = origins + n * self._clock
+        step.context_sum = origins + n * clock
         step.spread = n * self._origins_squared - origins * origins
-        if chunks:
-            step.prefill_tokens = prefill
-            step.prefill_work = work
-            step.sequences = n + len(chunks)
-            step.tokens = n + prefill
+        if step.chunks:
             step.horizon = 1
             step.open = False
             return step
         if n == 0:
             return None
-        step.prefill_tokens = 0
-        step.prefill_work = 0
-        step.sequences = n
-        step.tokens = n
-        step.open = running < self._seats and budget > 0 and (not waits or not self._fcfs)
+        step.open = budget > 0 and not (waits and self._fcfs) and len(running) < self._seats
         finishing = self._finishing
         at, number, request = finishing[0]
         while at != request.finish_at or number != request.number or not request.decoding:
             heappop(finishing)  # left behind by a preemption or a stall
             at, number, request = finishing[0]
-        repeats = at - self._clock
-        if free < n * ((repeats - 1) // self._block + 1):
+        repeats = at - clock
+        if free < n * ((repeats - 1) // block + 1):
             repeats = self._repeats_that_fit(repeats)
-        step.horizon = 1 if partials else repeats
+        step.horizon = 1 if self._partials else repeats
         return step
 
     def commit(self, repeats: int = 1) -> list[int]:
         """Carry out the step ``repeats`` times (at most its ``horizon``). Ids that finished at the end of it, in running order."""
-        step = self._step
+        step = self.step
         if repeats > 1:
             self.free_blocks -= self._growth(repeats)
             if self.free_blocks < self.least_free:
                 self.least_free = self.free_blocks
         if self.n:
             self._clock += repeats
-        clock = self._clock
         if step.stalled:
             self._hold_back(step.stalled)
         finished: list[Request] = []
         if step.chunks:
-            emitted: list[Request] = []
-            for request in step.chunks:
-                if request.computed == 0:  # not yet among the partials unless its prompt needs more steps
-                    if request.granted < request.tokens:
-                        self._partials.append(request)
-                elif request.computed + request.granted == request.tokens:
-                    self._partials.remove(request)
-                request.computed += request.granted
-                request.granted = 0
-                if request.computed == request.tokens:
-                    emitted.append(request)
-                    request.outputs += 1
-                    if request.outputs == request.output:
-                        finished.append(request)
-                    else:
-                        self._start_decoding(request)
-            step.chunks = []
-            self.emitted = emitted
+            self._commit_chunks(step.chunks, finished)
         elif self.emitted:
             self.emitted = []
         if step.members:
             for request in step.members:
                 request.granted = 0
             step.members = []
+        clock = self._clock
         finishing = self._finishing
         while finishing and finishing[0][0] <= clock:
             at, number, request = heappop(finishing)
             if at == request.finish_at and number == request.number and request.decoding:
                 finished.append(request)
-        step.open = False
         if not finished:
             return []
         if len(finished) > 1:
             finished.sort(key=_number)
         running = self.running_requests
         block = self._block
+        ids: list[int] = []
         for request in finished:
+            ids.append(request.id)
             del running[request.id]
             if request.decoding:
                 origin = request.origin
@@ -404,34 +375,49 @@ class Scheduler:
             else:
                 self.free_blocks += -(-request.computed // block)
         if self.n == 0:
-            self._rest()
-        return [request.id for request in finished]
+            self._clock = 0  # start anew, so that origins stay small
+            finishing.clear()
+        return ids
 
     # the parts
 
-    def _start_decoding(self, request: Request) -> None:
+    def _commit_chunks(self, chunks: list[Request], finished: list[Request]) -> None:
+        """Give each chunk its tokens. Who has its whole prompt has a token more, and decodes from now on or is finished."""
+        emitted: list[Request] = []
         clock = self._clock
-        origin = request.computed - clock
-        finish_at = clock + request.output - request.outputs
-        request.decoding = True
-        request.origin = origin
-        request.finish_at = finish_at
-        self.n += 1
-        self._origins += origin
-        self._origins_squared += origin * origin
-        self._ring[origin % self._block] += 1
-        heappush(self._finishing, (finish_at, request.number, request))
+        for request in chunks:
+            granted = request.granted
+            computed = request.computed + granted
+            request.granted = 0
+            request.computed = computed
+            if computed < request.tokens:
+                if computed == granted:
+                    self._partials.append(request)
+                continue
+            if computed > granted:
+                self._partials.remove(request)
+            emitted.append(request)
+            request.outputs += 1
+            left = request.output - request.outputs
+            if left == 0:
+                finished.append(request)
+                continue
+            origin = computed - clock
+            request.decoding = True
+            request.origin = origin
+            request.finish_at = clock + left
+            self.n += 1
+            self._origins += origin
+            self._origins_squared += origin * origin
+            self._ring[origin % self._block] += 1
+            heappush(self._finishing, (clock + left, request.number, request))
+        self.emitted = emitted
 
     def _leave(self, origin: int) -> None:
         self.n -= 1
         self._origins -= origin
         self._origins_squared -= origin * origin
         self._ring[origin % self._block] -= 1
-
-    def _rest(self) -> None:
-        """No decode is left: start the clock anew, so that origins stay small."""
-        self._clock = 0
-        self._finishing.clear()
 
     def _growth(self, repeats: int) -> int:
         """Blocks that repeats 2 to ``repeats`` take; those of the first were taken by ``schedule()``."""
@@ -459,47 +445,53 @@ class Scheduler:
             fit += 1
         return repeats
 
-    def _admit(self, budget: int, chunks: list[Request]) -> list[int]:
-        """Admit from waiting while seats, budget and blocks last; the head that does not fit stops it."""
+    def _admit(self, budget: int, step: Step) -> list[int]:
+        """Admit from waiting while seats, budget and blocks last; the head that does not fit stops it. Ids admitted."""
         admitted: list[int] = []
         running = self.running_requests
+        waiting = self.waiting_requests
+        heap = self._heap
         block = self._block
+        threshold = self._threshold
+        free = self.free_blocks
         while budget > 0 and len(running) < self._seats:
-            if self._fcfs:
-                if not self.waiting_requests:
-                    break
-                request = self.waiting_requests[0]
+            if waiting:
+                request = waiting[0]
+            elif heap:
+                request = heap[0][3]
             else:
-                if not self._heap:
-                    break
-                request = self._heap[0][3]
-            tokens = request.tokens
-            grant = tokens
-            if 0 < self._threshold < grant and len(running) + self.num_waiting() > 1:
-                grant = self._threshold
+                break
+            grant = tokens = request.tokens
+            if 0 < threshold < grant and len(running) + self.num_waiting() > 1:
+                grant = threshold
             if grant > budget:
                 if not self._chunked:
                     break
                 grant = budget
-            if -(-(tokens if self._full_prompt else grant) // block) + self._watermark > self.free_blocks:
+            if -(-(tokens if self._full_prompt else grant) // block) + self._watermark > free:
                 break
             if self._fcfs:
-                self.waiting_requests.popleft()
+                waiting.popleft()
             else:
-                heappop(self._heap)
+                heappop(heap)
             self._numbers += 1
             request.number = self._numbers
             request.granted = grant
             running[request.id] = request
-            self.free_blocks -= -(-grant // block)
+            free -= -(-grant // block)
             budget -= grant
-            chunks.append(request)
+            step.chunks.append(request)
+            step.prefill_tokens += grant
+            step.prefill_work += grant * grant
             admitted.append(request.id)
+        self.free_blocks = free
+        if len(running) > self.most_running:
+            self.most_running = len(running)
         return admitted
 
     def _schedule_in_order(self) -> Step | None:
         """The step formed request by request, for when order matters: blocks run out, or several prompts are unfinished."""
-        step = self._step
+        step = self.step
         block = self._block
         clock = self._clock
         budget = self._budget
@@ -535,21 +527,18 @@ class Scheduler:
         step.members = members
         step.preempted = preempted
         step.chunks = [request for request in members if not request.decoding]
-        step.admitted = [] if preempted or budget <= 0 else self._admit(budget, step.chunks)
+        step.prefill_tokens = sum(request.granted for request in step.chunks)
+        step.prefill_work = sum(r.granted * (2 * r.computed + r.granted) for r in step.chunks)
+        step.admitted = [] if preempted or budget <= 0 else self._admit(budget, step)
         contexts = [request.origin + clock for request in members if request.decoding]
         n = len(contexts)
         step.stalled = [] if n == self.n else [r for r in self.requests() if r.decoding and not r.granted]
         step.decodes = n
         step.context_sum = sum(contexts)
         step.spread = n * sum(context * context for context in contexts) - step.context_sum**2
-        step.prefill_tokens = sum(request.granted for request in step.chunks)
-        step.prefill_work = sum(r.granted * (2 * r.computed + r.granted) for r in step.chunks)
-        step.sequences = n + len(step.chunks)
-        step.tokens = n + step.prefill_tokens
         step.horizon = 1
         step.open = False
         self.least_free = min(self.least_free, self.free_blocks)
-        self.most_running = max(self.most_running, len(self.running_requests))
         return step
 
     def _victim(self) -> Request:

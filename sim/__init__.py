@@ -1,0 +1,80 @@
+"""twinfer: a discrete-event simulator and digital twin of AI inference infrastructure.
+
+    import sim
+
+    scenario = sim.load("scenarios/chat_capacity.yaml")
+    comparison = sim.compare(scenario)
+    print(comparison.verdict.sentence)
+
+Everything is imported when first used, so that ``import sim`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sim.config import Scenario, load
+    from sim.errors import (
+        CatalogError,
+        ConfigError,
+        PolicyError,
+        ProfileError,
+        ResultError,
+        SimulationError,
+        TraceError,
+        TwinferError,
+    )
+    from sim.experiment import compare, simulate
+    from sim.observe.result import Comparison, Result
+    from sim.profiles import Profile
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load": "sim.config",
+    "Scenario": "sim.config",
+    "simulate": "sim.experiment",
+    "compare": "sim.experiment",
+    "Profile": "sim.profiles",
+    "Result": "sim.observe.result",
+    "Comparison": "sim.observe.result",
+    "CatalogError": "sim.errors",
+    "ConfigError": "sim.errors",
+    "PolicyError": "sim.errors",
+    "ProfileError": "sim.errors",
+    "ResultError": "sim.errors",
+    "SimulationError": "sim.errors",
+    "TraceError": "sim.errors",
+    "TwinferError": "sim.errors",
+}
+
+__all__ = [
+    "CatalogError",
+    "Comparison",
+    "ConfigError",
+    "PolicyError",
+    "Profile",
+    "ProfileError",
+    "Result",
+    "ResultError",
+    "Scenario",
+    "SimulationError",
+    "TraceError",
+    "TwinferError",
+    "compare",
+    "load",
+    "simulate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'sim' has no attribute {name!r}")
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
