@@ -1,0 +1,347 @@
+"""Arrival processes: a renewal process of unit rate, run on a clock whose speed is the arrival rate.
+
+Two parts make every open-loop process. :class:`Gaps` says how irregular arrivals are at a given rate (the coefficient of
+variation inside a window); a clock says how the rate moves (constant, along a curve, between states, or wandering). With
+``U`` the cumulated gaps and ``L(t)`` the integral of the rate, arrivals are at ``L^-1(U)``. Fluctuations of the rate show up
+in the dispersion of counts over minutes, irregular gaps in the dispersion over seconds, so both can be matched to a trace.
+
+Random numbers are drawn in blocks of fixed size: a shorter horizon sees the first part of the same arrivals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.kernel.clock import QUANTUM, TICKS_PER_SECOND
+
+__all__ = [
+    "Clock",
+    "Constant",
+    "Curve",
+    "Deterministic",
+    "Exponential",
+    "Gamma",
+    "Gaps",
+    "Hyperexponential",
+    "RatePath",
+    "Switching",
+    "Wandering",
+    "arrive",
+    "gaps_of",
+    "to_grid",
+]
+
+Floats = npt.NDArray[np.float64]
+
+_BLOCK = 16_384
+_RATE_BLOCK = 1_024
+
+
+def to_grid(seconds: Floats) -> Floats:
+    """``seconds`` rounded to the time grid of the simulation."""
+    return np.asarray(np.rint(seconds * TICKS_PER_SECOND) * QUANTUM, dtype=np.float64)
+
+
+class Gaps(Protocol):
+    """Gaps between arrivals, mean 1."""
+
+    def first(self, generator: np.random.Generator) -> float:
+        """Time to the first arrival, seen from time 0."""
+        ...
+
+    def draw(self, generator: np.random.Generator, count: int) -> Floats:
+        """``count`` gaps."""
+        ...
+
+
+@dataclass(frozen=True)
+class Exponential:
+    """Poisson arrivals."""
+
+    def first(self, generator: np.random.Generator) -> float:
+        return float(generator.standard_exponential())
+
+    def draw(self, generator: np.random.Generator, count: int) -> Floats:
+        return generator.standard_exponential(count)
+
+
+@dataclass(frozen=True)
+class Deterministic:
+    """Evenly spaced arrivals; the first comes one gap after time 0."""
+
+    def first(self, generator: np.random.Generator) -> float:
+        return 1.0
+
+    def draw(self, generator: np.random.Generator, count: int) -> Floats:
+        return np.ones(count)
+
+
+@dataclass(frozen=True)
+class Gamma:
+    """Gamma gaps of a given coefficient of variation, started in equilibrium, so that the rate holds from time 0.
+
+    The equilibrium residual of a renewal process is a uniform part of a length-biased gap, and a length-biased
+    Gamma(k) is Gamma(k + 1) (Cox, Renewal Theory, ch. 5).
+    """
+
+    cv: float
+
+    def first(self, generator: np.random.Generator) -> float:
+        shape = self.cv**-2
+        return float(generator.random() * generator.standard_gamma(shape + 1.0) / shape)
+
+    def draw(self, generator: np.random.Generator, count: int) -> Floats:
+        shape = self.cv**-2
+        return generator.standard_gamma(shape, count) / shape
+
+
+@dataclass(frozen=True)
+class Hyperexponential:
+    """A mixture of exponential gaps: bursts (short means) and pauses (long means), started in equilibrium.
+
+    ``weights`` sum to 1 and ``sum(weights * means)`` is 1.
+    """
+
+    weights: tuple[float, ...]
+    means: tuple[float, ...]
+
+    @property
+    def cv(self) -> float:
+        """Coefficient of variation of a gap."""
+        return math.sqrt(2.0 * sum(w * m * m for w, m in zip(self.weights, self.means, strict=True)) - 1.0)
+
+    def first(self, generator: np.random.Generator) -> float:
+        # length-biased choice of the phase; the exponential has no memory
+        biased = np.cumsum(np.array(self.weights) * np.array(self.means))
+        phase = int(np.searchsorted(biased, generator.random() * biased[-1], side="right"))
+        return float(generator.standard_exponential() * self.means[min(phase, len(self.means) - 1)])
+
+    def draw(self, generator: np.random.Generator, count: int) -> Floats:
+        edges = np.cumsum(self.weights)[:-1]
+        phases = np.searchsorted(edges, generator.random(count), side="right")
+        return np.asarray(np.array(self.means)[phases] * generator.standard_exponential(count))
+
+
+def gaps_of(process: str, cv: float) -> Gaps:
+    """Gaps by the name a scenario uses: ``poisson``, ``gamma`` (with its ``cv``) or ``deterministic``."""
+    if process == "deterministic" or cv == 0.0:
+        return Deterministic()
+    if process == "poisson" or cv == 1.0:
+        return Exponential()
+    return Gamma(cv)
+
+
+class RatePath(Protocol):
+    """One realisation of a rate over time."""
+
+    def invert(self, work: Floats, horizon: float) -> Floats:
+        """When the integral of the rate reaches each ``work`` (ascending); ``inf`` where that is past ``horizon`` or never."""
+        ...
+
+
+class Clock(Protocol):
+    """How the arrival rate moves."""
+
+    def path(self, generator: np.random.Generator) -> RatePath:
+        """A realisation; ``generator`` is its own, so that gaps and rates come from separate streams."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant rate, in requests a second."""
+
+    rate: float
+
+    def path(self, generator: np.random.Generator) -> RatePath:
+        return self
+
+    def invert(self, work: Floats, horizon: float) -> Floats:
+        if self.rate <= 0.0:
+            return np.full(len(work), np.inf)
+        return work / self.rate
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A rate that is linear between points; two points at the same time are a jump.
+
+    Before the first point its rate holds. After the last point its rate holds, or the curve starts again from time 0
+    (``periods``: how often it is gone through, ``inf`` for ever; nothing arrives after the last time).
+    """
+
+    times: tuple[float, ...]
+    rates: tuple[float, ...]
+    periods: float | None = None
+
+    def path(self, generator: np.random.Generator) -> RatePath:
+        return self
+
+    def invert(self, work: Floats, horizon: float) -> Floats:
+        times, rates = np.array(self.times), np.array(self.rates)
+        if times[0] > 0.0:
+            times, rates = np.insert(times, 0, 0.0), np.insert(rates, 0, rates[0])
+        lengths = np.diff(times)
+        done = np.concatenate(([0.0], np.cumsum(lengths * (rates[:-1] + rates[1:]) / 2.0)))
+        total, end = float(done[-1]), float(times[-1])
+        laps = np.zeros(len(work))
+        if self.periods is not None:
+            if total <= 0.0:
+                return np.full(len(work), np.inf)
+            laps = np.floor(work / total)
+            work = work - laps * total
+        piece = np.searchsorted(done, work, side="right") - 1
+        inside = np.minimum(piece, len(lengths) - 1) if len(lengths) else piece
+        answer = np.full(len(work), np.inf)
+        ongoing = piece < len(lengths)
+        if ongoing.any():
+            at = inside[ongoing]
+            left = np.maximum(work[ongoing] - done[at], 0.0)
+            slope = (rates[at + 1] - rates[at]) / lengths[at]
+            # the root of rate*x + slope*x^2/2 = left that does not cancel when slope is near 0
+            speed = rates[at] + np.sqrt(np.maximum(rates[at] ** 2 + 2.0 * slope * left, 0.0))
+            step = np.divide(2.0 * left, speed, out=np.zeros(len(left)), where=speed > 0.0)
+            answer[ongoing] = times[at] + np.minimum(step, lengths[at])
+        after = ~ongoing
+        if self.periods is None:
+            if rates[-1] > 0.0:
+                answer[after] = end + (work[after] - total) / rates[-1]
+        else:
+            answer[after] = end
+            answer += laps * end
+            answer[laps >= self.periods] = np.inf
+        return answer
+
+
+class _SteppedPath:
+    """A rate that is constant between random switching times; grown as far as it is asked for."""
+
+    def __init__(self, steps: _Steps) -> None:
+        self._steps = steps
+        self._starts = np.zeros(1)
+        self._done = np.zeros(1)
+        self._rates = np.zeros(0)
+
+    def invert(self, work: Floats, horizon: float) -> Floats:
+        while self._done[-1] <= work[-1] and self._starts[-1] < horizon:
+            lengths, rates = self._steps.draw(max(_RATE_BLOCK, len(self._rates)))
+            self._starts = np.concatenate((self._starts, self._starts[-1] + np.cumsum(lengths)))
+            self._done = np.concatenate((self._done, self._done[-1] + np.cumsum(lengths * rates)))
+            self._rates = np.concatenate((self._rates, rates))
+        answer = np.full(len(work), np.inf)
+        # a stretch at rate 0 leaves the integral where it is; side="right" steps over it
+        piece = np.searchsorted(self._done, work, side="right") - 1
+        known = piece < len(self._rates)
+        at = piece[known]
+        answer[known] = self._starts[at] + (work[known] - self._done[at]) / self._rates[at]
+        return answer
+
+
+class _Steps(Protocol):
+    """Successive stretches of constant rate."""
+
+    def draw(self, count: int) -> tuple[Floats, Floats]:
+        """``count`` durations in seconds and the rates that hold in them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Switching:
+    """A Markov-modulated rate (MMPP with exponential gaps): state ``i`` lasts an exponential time of mean ``dwell[i]``.
+
+    States follow each other in order and start again; the first is drawn in proportion to its dwell, so the process is
+    stationary from time 0. With two states the index of dispersion is that of Heffes and Lucantoni (1986).
+    """
+
+    rates: tuple[float, ...]
+    dwell: tuple[float, ...]
+
+    def path(self, generator: np.random.Generator) -> RatePath:
+        if max(self.rates) <= 0.0:
+            return Constant(0.0)
+        return _SteppedPath(_StateSteps(self, generator))
+
+
+class _StateSteps:
+    def __init__(self, process: Switching, generator: np.random.Generator) -> None:
+        self._rates, self._dwell, self._generator = np.array(process.rates), np.array(process.dwell), generator
+        edges = np.cumsum(self._dwell)
+        self._state = min(int(np.searchsorted(edges, generator.random() * edges[-1], side="right")), len(edges) - 1)
+
+    def draw(self, count: int) -> tuple[Floats, Floats]:
+        states = (self._state + np.arange(count)) % len(self._rates)
+        self._state = (self._state + count) % len(self._rates)
+        return self._dwell[states] * self._generator.standard_exponential(count), self._rates[states]
+
+
+@dataclass(frozen=True)
+class Wandering:
+    """A stationary rate that wanders: its logarithm is an Ornstein-Uhlenbeck process.
+
+    ``rate`` is the mean, ``cv`` the coefficient of variation of the rate, ``time`` the seconds in which its
+    autocorrelation falls to about 1/e. The rate is held constant over ``time / 16``.
+    """
+
+    rate: float
+    cv: float
+    time: float
+
+    def path(self, generator: np.random.Generator) -> RatePath:
+        if self.cv == 0.0:
+            return Constant(self.rate)
+        return _SteppedPath(_WanderingSteps(self, generator))
+
+
+class _WanderingSteps:
+    def __init__(self, process: Wandering, generator: np.random.Generator) -> None:
+        self._rate, self._generator = process.rate, generator
+        self._sigma = math.sqrt(math.log1p(process.cv**2))
+        self._length = process.time / 16.0
+        self._memory = math.exp(-1.0 / 16.0)
+        self._state = float(generator.standard_normal())
+
+    def draw(self, count: int) -> tuple[Floats, Floats]:
+        kick, memory, state = math.sqrt(1.0 - self._memory**2), self._memory, self._state
+        states: list[float] = []
+        for noise in (self._generator.standard_normal(count) * kick).tolist():
+            states.append(state)
+            state = memory * state + noise
+        self._state = state
+        rates = self._rate * np.exp(self._sigma * np.array(states) - self._sigma**2 / 2.0)
+        return np.full(count, self._length), rates
+
+
+def arrive(
+    clock: Clock,
+    gaps: Gaps,
+    generators: Sequence[np.random.Generator],
+    horizon: float = math.inf,
+    limit: int | None = None,
+) -> Floats:
+    """Arrival times in seconds, ascending, in [0, horizon), the first ``limit`` of them if given.
+
+    ``generators`` are two: one for the gaps and one for the rate.
+    """
+    gap_stream, rate_stream = generators
+    if limit is None and not math.isfinite(horizon):
+        raise ValueError("arrivals without an end: give a horizon or a limit")
+    path = clock.path(rate_stream)
+    blocks: list[Floats] = []
+    count, work = 0, gaps.first(gap_stream)
+    while limit is None or count < limit:
+        cumulated = np.cumsum(np.concatenate(([work], gaps.draw(gap_stream, _BLOCK))))
+        work = float(cumulated[-1])
+        times = path.invert(cumulated[:-1], horizon)
+        times = times[: int(np.searchsorted(times, horizon))]
+        blocks.append(times)
+        count += len(times)
+        if len(times) < _BLOCK:
+            break
+    times = np.concatenate(blocks) if blocks else np.zeros(0)
+    return times if limit is None else times[:limit]

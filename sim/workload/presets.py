@@ -1,0 +1,97 @@
+"""Workloads fitted to published traces: numbers only, each file with its source, licence and the trace's own figures.
+
+A preset file says of every part whether it was fitted to the data, published by others, or assumed (``basis``), and holds
+what was measured on the data (``measured``), so that the fit can be judged without it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from sim.errors import ConfigError, Problem, did_you_mean
+
+if TYPE_CHECKING:
+    from sim.workload.arrivals import Clock, Gaps
+    from sim.workload.lengths import JointLengths
+
+__all__ = ["Preset", "from_content", "names", "preset"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A preset as its file gives it.
+
+    ``arrivals``: ``rate`` (1/s), ``wander`` {cv, time} of that rate, ``gaps`` {gamma: cv} or {hyperexponential: {weights, means}}.
+    ``length_model``: ``prompt`` and ``output`` as [probability, tokens] pairs, and ``rank_correlation``.
+    ``measured``: figures of the data, under the names of :class:`sim.workload.inspect.Figures`; what is unknown is left out.
+    ``basis``: where each part comes from, in words.
+    """
+
+    name: str
+    description: str
+    source: str
+    licence: str
+    citation: str
+    arrivals: dict[str, Any]
+    length_model: dict[str, Any]
+    measured: dict[str, float]
+    basis: dict[str, str]
+
+    def process(self) -> tuple[Clock, Gaps]:
+        """The arrival process."""
+        from sim.workload.arrivals import Gamma, Hyperexponential, Wandering
+
+        wander, given = self.arrivals["wander"], self.arrivals["gaps"]
+        gaps: Gaps
+        if "gamma" in given:
+            gaps = Gamma(given["gamma"])
+        else:
+            phases = given["hyperexponential"]
+            gaps = Hyperexponential(tuple(phases["weights"]), tuple(phases["means"]))
+        return Wandering(self.arrivals["rate"], wander["cv"], wander["time"]), gaps
+
+    def lengths(self) -> JointLengths:
+        """Prompt and output lengths."""
+        from sim.workload.lengths import JointLengths, Quantiles
+
+        prompt, output = (
+            Quantiles(tuple((chance, tokens) for chance, tokens in self.length_model[which]))
+            for which in ("prompt", "output")
+        )
+        return JointLengths(prompt, output, self.length_model["rank_correlation"])
+
+
+def names() -> list[str]:
+    """The presets that are shipped."""
+    files = resources.files("sim.workload").joinpath("data")
+    return sorted(entry.name.removesuffix(".json") for entry in files.iterdir() if entry.name.endswith(".json"))
+
+
+@cache
+def preset(name: str) -> Preset:
+    """The preset ``name``; ConfigError with the nearest name if there is none."""
+    known = names()
+    if name not in known:
+        problem = f"{name!r} is not a preset{did_you_mean(name, known)}; there are: {', '.join(known)}"
+        raise ConfigError([Problem(problem, path="preset")])
+    text = resources.files("sim.workload").joinpath("data", f"{name}.json").read_text(encoding="utf-8")
+    return from_content(json.loads(text))
+
+
+def from_content(content: dict[str, Any]) -> Preset:
+    """A preset from the content of its file."""
+    return Preset(
+        name=content["name"],
+        description=content["description"],
+        source=content["source"],
+        licence=content["licence"],
+        citation=content["citation"],
+        arrivals=content["arrivals"],
+        length_model=content["lengths"],
+        measured=content["measured"],
+        basis=content["basis"],
+    )
