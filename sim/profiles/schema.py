@@ -1,0 +1,234 @@
+"""What a profile file holds: how long one (model, GPU, engine, parallelism, dtype) takes, what it keeps in memory, and who says so.
+
+A profile keeps the *measured points* of each part, not a fit of them; :mod:`sim.perf.compile` turns them into the step table
+the simulation reads. Times are microseconds per engine step (all layers of the model together), memory is bytes per GPU.
+Every part says where its numbers come from and how well points left out of it are predicted by those kept.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "ContextGrid",
+    "Curve",
+    "Curves",
+    "HeldOut",
+    "Host",
+    "Memory",
+    "MixedAttention",
+    "MixedBlock",
+    "Profile",
+    "PromptGrid",
+    "Provenance",
+    "Spread",
+    "Step",
+]
+
+SCHEMA_VERSION = 1
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Micros = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Source = Literal["measured", "composed", "estimated", "assumed", "fitted"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _ascending(grid: tuple[int, ...], name: str) -> None:
+    if not grid:
+        raise ValueError(f"{name} is empty")
+    if any(b <= a for a, b in zip(grid, grid[1:], strict=False)):
+        raise ValueError(f"{name} must rise strictly")
+
+
+class HeldOut(_Part):
+    """Relative error of points left out and predicted from the rest; ``points`` of them."""
+
+    method: str
+    points: Positive
+    median: float
+    p90: float
+
+
+class Provenance(_Part):
+    """Where the numbers come from. ``points`` counts the measured values that went in."""
+
+    source: str
+    licence: str
+    command: str
+    measured_at: str | None = None
+    host: str | None = None
+    versions: dict[str, str] = {}
+    points: Count
+    notes: tuple[str, ...] = ()
+
+
+class Curve(_Part):
+    """Microseconds a step over whole numbers (scheduled tokens, or sequences)."""
+
+    at: tuple[Positive, ...]
+    us: tuple[Micros, ...]
+    source: Source = "measured"
+
+    @model_validator(mode="after")
+    def _shape(self) -> Curve:
+        _ascending(self.at, "at")
+        if len(self.at) != len(self.us):
+            raise ValueError(f"at has {len(self.at)} points, us has {len(self.us)}")
+        return self
+
+
+class Curves(_Part):
+    """Kernels whose times add up, by name: what a step spends by its scheduled tokens, or by its sequences."""
+
+    parts: Annotated[dict[str, Curve], Field(min_length=1)]
+    held_out: HeldOut | None = None
+
+
+class PromptGrid(_Part):
+    """Attention of one prefill chunk: ``us[i][j]`` for ``chunks[i]`` new tokens over ``pasts[j]`` cached ones.
+
+    With ``pasts == (0,)`` only whole prompts were measured: a chunk of q tokens after p costs F(p + q) − F(p), and never less
+    than ``floor_us`` nor than reading the cache once (one decode over as much context).
+    """
+
+    chunks: tuple[Positive, ...]
+    pasts: tuple[Count, ...]
+    us: tuple[tuple[Micros | None, ...], ...]
+    floor_us: Micros = 0.0
+    held_out: HeldOut | None = None
+
+    @model_validator(mode="after")
+    def _shape(self) -> PromptGrid:
+        _ascending(self.chunks, "chunks")
+        _ascending(self.pasts, "pasts")
+        if len(self.us) != len(self.chunks) or any(len(row) != len(self.pasts) for row in self.us):
+            raise ValueError(f"us must be {len(self.chunks)} rows of {len(self.pasts)}")
+        if any(row[0] is None for row in self.us):
+            raise ValueError("us: every chunk needs a value at the first past")
+        return self
+
+
+class ContextGrid(_Part):
+    """Attention of a decode step: ``us[i][j]`` for ``sequences[i]`` decodes of ``contexts[j]`` tokens each."""
+
+    sequences: tuple[Positive, ...]
+    contexts: tuple[Positive, ...]
+    us: tuple[tuple[Micros | None, ...], ...]
+    held_out: HeldOut | None = None
+
+    @model_validator(mode="after")
+    def _shape(self) -> ContextGrid:
+        _ascending(self.sequences, "sequences")
+        _ascending(self.contexts, "contexts")
+        if len(self.us) != len(self.sequences) or any(len(row) != len(self.contexts) for row in self.us):
+            raise ValueError(f"us must be {len(self.sequences)} rows of {len(self.contexts)}")
+        if any(sum(value is not None for value in row) < 2 for row in self.us):
+            raise ValueError("us: every row needs two values")
+        return self
+
+
+class MixedBlock(_Part):
+    """A full grid of measurements of a chunk and decodes in one kernel; ``us`` flat, the last axis (contexts) running fastest."""
+
+    chunks: tuple[Positive, ...]
+    pasts: tuple[Count, ...]
+    sequences: tuple[Positive, ...]
+    contexts: tuple[Positive, ...]
+    us: tuple[Micros | None, ...]
+
+    @model_validator(mode="after")
+    def _shape(self) -> MixedBlock:
+        size = 1
+        for name in ("chunks", "pasts", "sequences", "contexts"):
+            grid = getattr(self, name)
+            _ascending(grid, name)
+            size *= len(grid)
+        if len(self.us) != size:
+            raise ValueError(f"us has {len(self.us)} values, the grid {size}")
+        return self
+
+
+class MixedAttention(_Part):
+    """Prefill and decode attention measured together. The first block spans the others."""
+
+    blocks: Annotated[tuple[MixedBlock, ...], Field(min_length=1)]
+    held_out: HeldOut | None = None
+
+
+class Spread(_Part):
+    """What unequal contexts add: microseconds a step for each token of standard deviation between the n contexts."""
+
+    sequences: tuple[Positive, ...]
+    decode_us: tuple[Micros, ...]
+    mixed_us: tuple[Micros, ...]
+    held_out: HeldOut | None = None
+
+    @model_validator(mode="after")
+    def _shape(self) -> Spread:
+        _ascending(self.sequences, "sequences")
+        if not len(self.sequences) == len(self.decode_us) == len(self.mixed_us):
+            raise ValueError("sequences, decode_us and mixed_us must have one length")
+        return self
+
+
+class Host(_Part):
+    """Time a step that no kernel accounts for, and whether batches are padded to CUDA-graph sizes.
+
+    ``source`` is ``assumed`` where nothing was measured (then 0 µs: asynchronous scheduling hides the host behind the GPU).
+    """
+
+    us: Micros = 0.0
+    source: Source = "assumed"
+    note: str = ""
+    cuda_graphs: bool = True
+
+
+class Step(_Part):
+    """One engine iteration: tokens + sequences + host + attention."""
+
+    tokens: Curves
+    sequences: Curves
+    prefill: PromptGrid
+    decode: ContextGrid
+    mixed: MixedAttention | None = None
+    spread: Spread | None = None
+    host: Host = Host()
+
+
+class Memory(_Part):
+    """Bytes on each GPU. Activations at their peak: ``activation_bytes_per_token`` × token budget or
+    ``logits_bytes_per_sequence`` × max sequences, whichever is larger, as the engine's own profiling run finds them."""
+
+    weights_bytes: Positive
+    context_bytes: Count
+    activation_bytes_per_token: Count
+    logits_bytes_per_sequence: Count
+    kv_bytes_per_token: Positive
+    source: dict[str, Source] = {}
+
+
+class Profile(_Part):
+    """Everything known of one (model, GPU, engine, parallelism, dtype)."""
+
+    version: Literal[1]
+    name: str
+    model: str
+    gpu: str
+    engine: str
+    tensor_parallel: Positive
+    dtype: str
+    kv_dtype: str
+    provenance: Provenance
+    step: Step
+    memory: Memory
+
+    def dump(self) -> dict[str, Any]:
+        """As plain JSON data, unset optional parts left out."""
+        return self.model_dump(mode="json", exclude_none=False, exclude_defaults=True) | {"version": self.version}
