@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim.errors import ConfigError, Problem, did_you_mean
@@ -72,26 +73,46 @@ def names() -> list[str]:
 
 
 @cache
-def preset(name: str) -> Preset:
-    """The preset ``name``; ConfigError with the nearest name if there is none."""
-    known = names()
-    if name not in known:
-        problem = f"{name!r} is not a preset{did_you_mean(name, known)}; there are: {', '.join(known)}"
-        raise ConfigError([Problem(problem, path="preset")])
+def _shipped(name: str) -> Preset:
     text = resources.files("sim.workload").joinpath("data", f"{name}.json").read_text(encoding="utf-8")
     return from_content(json.loads(text))
 
 
-def from_content(content: dict[str, Any]) -> Preset:
-    """A preset from the content of its file."""
-    return Preset(
-        name=content["name"],
-        description=content["description"],
-        source=content["source"],
-        licence=content["licence"],
-        citation=content["citation"],
-        arrivals=content["arrivals"],
-        length_model=content["lengths"],
-        measured=content["measured"],
-        basis=content["basis"],
-    )
+def preset(name: str) -> Preset:
+    """The preset ``name``, or that in the file ``name`` (``*.json``, as ``twinfer traces fit`` writes them).
+
+    Raises ConfigError, with the nearest name if there is none.
+    """
+    known = names()
+    if name in known:
+        return _shipped(name)
+    if name.endswith(".json"):
+        try:
+            return from_content(json.loads(Path(name).read_text(encoding="utf-8")))
+        except OSError as error:
+            raise ConfigError([Problem(error.strerror or str(error), path="preset", file=name)]) from error
+        except (ValueError, RecursionError) as error:
+            raise ConfigError([Problem(f"is not JSON: {error}", path="preset", file=name)]) from error
+    problem = f"{name!r} is not a preset{did_you_mean(name, known)}; there are: {', '.join(known)}"
+    raise ConfigError([Problem(problem, path="preset")])
+
+
+def from_content(content: Any) -> Preset:
+    """A preset from the content of its file; ConfigError if it lacks something or cannot be drawn from."""
+    try:
+        made = Preset(
+            name=content["name"],
+            description=content["description"],
+            source=content["source"],
+            licence=content["licence"],
+            citation=content["citation"],
+            arrivals=content["arrivals"],
+            length_model=content["lengths"],
+            measured=content["measured"],
+            basis=content["basis"],
+        )
+        made.process()
+        made.lengths()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError([Problem(f"is not a preset's content: {error!r}", path="preset")]) from error
+    return made
