@@ -92,18 +92,18 @@ class Replica:
         else:
             self.sequence_seconds += n * duration
             finished = scheduler.commit(repeats)
-        if self._gaps:
-            n -= self._close_gaps(now)
-        if repeats == 1:
-            ledger.itl.add(duration, n)
-        else:
-            ledger.itl.add_span(self._first, self._growth, repeats, n)
         if finished:
             end = ledger.end
             outcome = ledger.outcome
             for row in finished:
                 end[row] = now
                 outcome[row] = OK
+        if self._gaps:
+            n -= self._close_gaps(now)
+        if repeats == 1:
+            ledger.itl.add(duration, n)
+        else:
+            ledger.itl.add_span(self._first, self._growth, repeats, n)
         return finished
 
     def begin(self, now: float) -> None:
@@ -224,3 +224,7 @@ class Replica:
             scheduler.num_waiting(),
             scheduler.blocks_after(min(steps, self._repeats)),
         )
+
+    def busy_at(self, now: float) -> float:
+        """Seconds spent in steps up to ``now``, the step in progress counted as far as it has come."""
+        return self.busy if self.end == _NEVER else self.busy + (now - self._start)
