@@ -1,0 +1,56 @@
+# Everything runs in .venv, which any target makes on first use. `make PYTHON=python3.12 setup` picks the interpreter.
+PYTHON ?= python3
+JOBS ?= auto
+BIN := .venv/bin
+STAMP := .venv/.installed
+# The data plane that mypyc compiles unchanged; keep equal to [tool.hatch.build.targets.wheel.hooks.mypyc] of pyproject.toml.
+COMPILED := sim/kernel/clock.py sim/perf/steptable.py sim/serving/ledger.py sim/serving/scheduler.py sim/serving/replica.py \
+	sim/control/fleet.py sim/control/router.py
+
+.PHONY: help setup demo test verify lint format bench docs compiled interpreted clean
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "twinfer needs Python 3.11 or later: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+setup: $(STAMP) ## the virtual environment, with twinfer in it
+
+demo: $(STAMP) ## which of several architectures serves the chat traffic, and at what cost
+	$(BIN)/twinfer compare scenarios/chat_capacity.yaml --out runs/demo
+
+test: $(STAMP) ## the tests, on all cores
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+verify: $(STAMP) ## the long studies: queueing theory, coverage of intervals, fast = reference
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(JOBS) -m verify $(ARGS)
+
+lint: $(STAMP) ## style, types, direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the sources in the project's style
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## speed and memory, on a quiet machine
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(STAMP) ## the pages under docs/reference, from the code
+	$(BIN)/python docs/generate.py
+
+compiled: $(STAMP) ## the data plane as C extensions, in place
+	$(BIN)/mypyc --ignore-missing-imports $(COMPILED)
+
+interpreted: ## plain Python again
+	rm -rf build/ *__mypyc*.so $(COMPILED:.py=.*.so)
+
+clean: interpreted ## all that can be made again
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist runs
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
