@@ -196,14 +196,14 @@ class Curve:
                 return np.full(len(work), np.inf)
             laps = np.floor(work / total)
             work = work - laps * total
-        piece = np.searchsorted(done, work, side="right") - 1
-        inside = np.minimum(piece, len(lengths) - 1) if len(lengths) else piece
+        # the piece that ends at or after the work done: one of rate 0 never is
+        piece = np.maximum(np.searchsorted(done, work, side="left") - 1, 0)
         answer = np.full(len(work), np.inf)
         ongoing = piece < len(lengths)
         if ongoing.any():
-            at = inside[ongoing]
+            at = piece[ongoing]
             left = np.maximum(work[ongoing] - done[at], 0.0)
-            slope = (rates[at + 1] - rates[at]) / lengths[at]
+            slope = np.divide(rates[at + 1] - rates[at], lengths[at], out=np.zeros(len(at)), where=lengths[at] > 0.0)
             # the root of rate*x + slope*x^2/2 = left that does not cancel when slope is near 0
             speed = rates[at] + np.sqrt(np.maximum(rates[at] ** 2 + 2.0 * slope * left, 0.0))
             step = np.divide(2.0 * left, speed, out=np.zeros(len(left)), where=speed > 0.0)
@@ -235,11 +235,12 @@ class _SteppedPath:
             self._done = np.concatenate((self._done, self._done[-1] + np.cumsum(lengths * rates)))
             self._rates = np.concatenate((self._rates, rates))
         answer = np.full(len(work), np.inf)
-        # a stretch at rate 0 leaves the integral where it is; side="right" steps over it
-        piece = np.searchsorted(self._done, work, side="right") - 1
+        # the stretch that ends at or after the work done: one of rate 0 never is
+        piece = np.maximum(np.searchsorted(self._done, work, side="left") - 1, 0)
         known = piece < len(self._rates)
         at = piece[known]
-        answer[known] = self._starts[at] + (work[known] - self._done[at]) / self._rates[at]
+        left, rates = work[known] - self._done[at], self._rates[at]
+        answer[known] = self._starts[at] + np.divide(left, rates, out=np.zeros(len(at)), where=rates > 0.0)
         return answer
 
 

@@ -23,6 +23,7 @@ Integers = npt.NDArray[np.int64]
 MAX_TOKENS = 10_000_000.0
 """No request is longer: past any context window in use, and far from where integers overflow."""
 
+_BEYOND = 8.0
 _FARTHEST_SCORE = 4.0
 """Where the 0 and 1 quantiles are placed: 1 draw in 31,600 lies beyond and is cut to them."""
 
@@ -78,23 +79,34 @@ class Quantiles:
     high: float = MAX_TOKENS
 
     def at(self, scores: Floats) -> Floats:
-        normal = NormalDist()
-        chances, values = zip(*self.points, strict=True)
-        knots = [
-            -_FARTHEST_SCORE if q <= 0.0 else _FARTHEST_SCORE if q >= 1.0 else _inside(normal.inv_cdf(q))
-            for q in chances
-        ]
-        logs = [math.log(max(value, 1.0)) for value in values]
+        knots, logs = self._knots()
         if len(knots) > 1:
             if knots[0] > -_FARTHEST_SCORE:
                 slope = (logs[1] - logs[0]) / (knots[1] - knots[0])
-                logs.insert(0, max(logs[0] - slope * (knots[0] + _FARTHEST_SCORE), 0.0))
-                knots.insert(0, -_FARTHEST_SCORE)
+                logs.insert(0, max(logs[0] - slope * (knots[0] + _BEYOND), 0.0))
+                knots.insert(0, -_BEYOND)
             if knots[-1] < _FARTHEST_SCORE:
                 slope = (logs[-1] - logs[-2]) / (knots[-1] - knots[-2])
-                logs.append(logs[-1] + slope * (_FARTHEST_SCORE - knots[-1]))
-                knots.append(_FARTHEST_SCORE)
+                logs.append(min(logs[-1] + slope * (_BEYOND - knots[-1]), 100.0))
+                knots.append(_BEYOND)
         return np.clip(np.exp(np.interp(scores, knots, logs)), self.low, self.high)
+
+    def _knots(self) -> tuple[list[float], list[float]]:
+        """Normal score and log of the length at every point; of points that no draw can tell apart, the last."""
+        normal = NormalDist()
+        knots: list[float] = []
+        logs: list[float] = []
+        for chance, tokens in self.points:
+            if chance <= 0.0 or chance >= 1.0:
+                score = math.copysign(_FARTHEST_SCORE, chance - 0.5)
+            else:
+                score = _inside(normal.inv_cdf(chance))
+            if knots and score - knots[-1] < 1e-9:
+                knots.pop()
+                logs.pop()
+            knots.append(score)
+            logs.append(math.log(max(tokens, 1.0)))
+        return knots, logs
 
 
 def _inside(score: float) -> float:
