@@ -46,10 +46,13 @@ docs: $(STAMP) ## the pages under docs/reference, from the code
 	$(BIN)/python docs/generate.py
 
 compiled: $(STAMP) ## the data plane as C extensions, in place
-	$(BIN)/mypyc --ignore-missing-imports $(COMPILED)
+	# Away from pyproject.toml, which setuptools would take for the description of what it builds.
+	rm -rf build/mypyc && mkdir -p build/mypyc && cp -r sim build/mypyc/
+	cd build/mypyc && ../../$(BIN)/mypyc --ignore-missing-imports $(COMPILED)
+	cd build/mypyc && find . -path ./build -prune -o -name '*.so' -exec cp --parents {} ../.. ';'
 
 interpreted: ## plain Python again
-	rm -rf build/ *__mypyc*.so $(COMPILED:.py=.*.so)
+	rm -rf build *__mypyc*.so $(COMPILED:.py=.*.so)
 
 clean: interpreted ## all that can be made again
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist runs
