@@ -41,16 +41,31 @@ def _filled(grid: Array, row: Array, at: Array) -> Array:
     return line(at, grid[known], row[known])
 
 
-def decode_table(decode: ContextGrid, sequences: np.ndarray) -> tuple[Array, Array]:
+def decode_table(decode: ContextGrid, sequences: Array) -> tuple[Array, Array]:
     """Contexts of the grid and attention seconds ``[len(sequences), len(contexts)]`` of decodes of equal context.
 
     One octave is added past the measured contexts, carrying the slope of the last measured one.
     """
     grid = np.asarray(decode.contexts, dtype=np.float64)
     contexts = np.append(grid, 2.0 * grid[-1])
-    rows = np.stack([_filled(grid, row, contexts) for row in _rows(decode.us)])
-    table = isotonic_table(rows)
-    return contexts, line(sequences.astype(np.float64), np.asarray(decode.sequences, np.float64), table.T).T * MICRO
+    table = isotonic_table(_decode_rows(decode, contexts))
+    return contexts, line(sequences, np.asarray(decode.sequences, np.float64), table.T).T * MICRO
+
+
+def _decode_rows(decode: ContextGrid, contexts: Array) -> Array:
+    """Measured rows at ``contexts``. Contexts too long to be measured in a large batch grow as in the next smaller one, by
+    tokens read: its own last octave may still lie where the kernel's fixed costs hide the reading."""
+    grid = np.asarray(decode.contexts, dtype=np.float64)
+    rows: list[Array] = []
+    for i, row in enumerate(_rows(decode.us)):
+        values = _filled(grid, row, contexts)
+        last = grid[~np.isnan(row)][-1]
+        if i and last < grid[-1]:
+            growth = rows[-1] - np.interp(last, contexts, rows[-1])
+            more = np.interp(last, contexts, values) + growth * decode.sequences[i] / decode.sequences[i - 1]
+            values = np.where(contexts > last, np.maximum(values, more), values)
+        rows.append(values)
+    return np.stack(rows)
 
 
 def chunk_grid(step: Step, max_num_batched_tokens: int) -> Array:
@@ -148,9 +163,8 @@ def mixed_table(step: Step, chunks: Array, pasts: Array, prefill: Array) -> Mixe
     seconds = _between_chunks(inside, pasts, measured, table) * MICRO
     edge = _edge(chunks, measured[-1], prefill)
     seconds += np.maximum(prefill - edge, 0.0)[:, :, None, None]
-    own = np.asarray(step.decode.contexts, dtype=np.float64)
-    alone = np.stack([_filled(own, row, contexts) for row in _rows(step.decode.us)])
-    decode = line(sequences, np.asarray(step.decode.sequences, np.float64), alone.T).T * MICRO
+    own, alone = decode_table(step.decode, sequences)
+    decode = line(contexts, own, alone)
     seconds = np.maximum(np.maximum(seconds, prefill[:, :, None, None]), decode[None, None])
     for axis in range(4):
         seconds = envelope(seconds, axis)

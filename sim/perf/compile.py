@@ -12,9 +12,10 @@ from typing import Final
 import numpy as np
 
 from sim.errors import ProfileError
+from sim.kernel.clock import on_grid as instant
 from sim.perf.attention import chunk_grid, decode_table, mixed_table, past_grid, prefill_table
-from sim.perf.monotone import Array, isotonic, line
-from sim.perf.steptable import StepTable, snap
+from sim.perf.monotone import Array, isotonic, line, on_grid
+from sim.perf.steptable import StepTable
 from sim.profiles.schema import Curves, Profile
 
 __all__ = ["capture_sizes", "step_table"]
@@ -46,14 +47,14 @@ def step_table(
     host = step.host.us * MICRO if host_overhead is None else host_overhead
     if not 0.0 <= host < 3600.0:
         raise ProfileError(f"{profile.name}: host overhead must be between 0 and an hour a step, not {host} s")
-    host = float(snap(host))
+    host = instant(host)
     tokens = np.arange(max(max_num_batched_tokens, max_num_seqs) + 1, dtype=np.float64)
     if step.host.cuda_graphs:
         tokens = _padded(tokens, capture_sizes(max_num_seqs, max_num_batched_tokens))
-    gemm = snap(_curves(step.tokens, tokens))
-    sample = snap(_curves(step.sequences, np.arange(max_num_seqs + 1, dtype=np.float64)))
+    gemm = on_grid(_curves(step.tokens, tokens))
+    sample = on_grid(_curves(step.sequences, np.arange(max_num_seqs + 1, dtype=np.float64)))
 
-    sequences = np.arange(1, max_num_seqs + 1)
+    sequences = np.arange(1, max_num_seqs + 1, dtype=np.float64)
     contexts, decode = decode_table(step.decode, sequences)
     knots, base, slope = _pieces(sequences, contexts, decode)
     fixed = (gemm[1 : max_num_seqs + 1] + sample[1:] + host)[:, None]
@@ -80,7 +81,7 @@ def step_table(
         host=host,
         chunk_grid=chunks.tolist(),
         past_grid=pasts.tolist(),
-        prefill=snap(prefill).tolist(),
+        prefill=on_grid(prefill).tolist(),
         context_grid=[] if mixed is None else mixed.contexts.tolist(),
         mixed_n_grid=[] if mixed is None else mixed.sequences.tolist(),
         mixed=None if mixed is None else mixed.seconds,
@@ -107,18 +108,18 @@ def _curves(curves: Curves, x: Array) -> Array:
     return np.where(x < 1.0, 0.0, line(x, union, isotonic(total)) * MICRO)
 
 
-def _pieces(sequences: np.ndarray, contexts: Array, decode: Array) -> tuple[np.ndarray, Array, Array]:
+def _pieces(sequences: Array, contexts: Array, decode: Array) -> tuple[Array, Array, Array]:
     """Knots (context sums), bases and slopes of the piecewise affine decode attention, exact on the time grid.
 
     The bases follow from the first one and the slopes, so neighbouring pieces meet exactly at whole context sums and the
     curve never falls at a knot. Before the first knot it is flat, past the last it keeps the last slope.
     """
-    knots = sequences[:, None] * contexts[None, :].astype(np.int64)
+    knots = sequences[:, None] * contexts[None, :]
     rise = np.diff(decode, axis=1) / np.diff(knots, axis=1)
     slope = np.zeros((len(sequences), len(contexts) + 1))
-    slope[:, 1:-1] = np.maximum(snap(rise), 0.0)
+    slope[:, 1:-1] = np.maximum(on_grid(rise), 0.0)
     slope[:, -1] = slope[:, -2]
     base = np.empty_like(slope)
-    base[:, 0] = snap(decode[:, 0])
+    base[:, 0] = on_grid(decode[:, 0])
     base[:, 1:] = base[:, :1] + np.cumsum((slope[:, :-1] - slope[:, 1:]) * knots, axis=1)
     return knots, base, slope

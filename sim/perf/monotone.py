@@ -5,9 +5,16 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "envelope", "isotonic", "isotonic_table", "line"]
+from sim.kernel.clock import QUANTUM, TICKS_PER_SECOND
+
+__all__ = ["Array", "envelope", "isotonic", "isotonic_table", "line", "on_grid"]
 
 Array = npt.NDArray[np.float64]
+
+
+def on_grid(seconds: Array) -> Array:
+    """Each on the time grid."""
+    return np.asarray(np.round(seconds * TICKS_PER_SECOND) * QUANTUM)
 
 
 def isotonic(values: Array) -> Array:
@@ -17,12 +24,12 @@ def isotonic(values: Array) -> Array:
     means: list[float] = []
     sizes: list[int] = []
     for value in values.tolist():
-        size = 1
-        while means and means[-1] > value:
-            value = (means[-1] * sizes[-1] + value * size) / (sizes[-1] + size)
+        mean, size = value, 1
+        while means and means[-1] > mean:
+            total = means.pop() * sizes[-1] + mean * size
             size += sizes.pop()
-            means.pop()
-        means.append(value)
+            mean = total / size
+        means.append(mean)
         sizes.append(size)
     return np.repeat(np.asarray(means), np.asarray(sizes))
 
@@ -60,8 +67,8 @@ def line(x: Array, grid: Array, values: Array) -> Array:
     inside = values[..., left] + weight * (values[..., right] - values[..., left])
     beyond = x - grid[last]
     if not np.any(beyond > 0.0):
-        return inside
+        return np.asarray(inside)
     start = min(int(np.searchsorted(grid, grid[last] / 2.0 + 1e-9, side="right")) - 1, last - 1)
     start = max(start, 0)
     slope = np.maximum((values[..., last] - values[..., start]) / (grid[last] - grid[start]), 0.0)
-    return inside + slope[..., None] * np.maximum(beyond, 0.0)
+    return np.asarray(inside + slope[..., None] * np.maximum(beyond, 0.0))

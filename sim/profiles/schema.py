@@ -7,7 +7,8 @@ Every part says where its numbers come from and how well points left out of it a
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -28,7 +29,7 @@ __all__ = [
     "Step",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -43,7 +44,7 @@ class _Part(BaseModel):
 def _ascending(grid: tuple[int, ...], name: str) -> None:
     if not grid:
         raise ValueError(f"{name} is empty")
-    if any(b <= a for a, b in zip(grid, grid[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(grid)):
         raise ValueError(f"{name} must rise strictly")
 
 

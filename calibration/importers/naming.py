@@ -1,0 +1,76 @@
+"""Whether measured tables are of the model, card and parallelism they are imported as; and what the profile is then called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sim.catalog.dtypes import DTYPE_BYTES
+from sim.errors import ProfileError, did_you_mean
+
+if TYPE_CHECKING:
+    from sim.catalog import Architecture, Gpu
+
+__all__ = ["check_card", "check_same", "check_split", "dtype_name", "profile_name"]
+
+ALIASES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float8": "fp8", "fp8_block": "fp8"}
+
+
+def _plain(text: object) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(text).lower())
+
+
+def profile_name(gpu: str, model: str, shape: Architecture, tp: int, dtype: str) -> str:
+    """``gpu/model/tpN``, the dtype after it where it is not bf16."""
+    label = shape.name if "/" in model or model.endswith(".json") else model
+    return f"{gpu}/{label}/tp{tp}" + ("" if dtype == "bf16" else f"-{dtype}")
+
+
+def dtype_name(asked: str | None, measured: object, path: Path | None) -> str:
+    """The dtype of the profile: what was asked for, else what the tables say, else bf16.
+
+    :raises ProfileError: unknown, or not what was measured.
+    """
+    said = ALIASES.get(str(measured).split("-")[0], str(measured).split("-")[0]) if measured else None
+    if asked is None:
+        return said if said in DTYPE_BYTES else "bf16"
+    name = ALIASES.get(asked, asked)
+    if name not in DTYPE_BYTES:
+        raise ProfileError(f"dtype {asked!r} is not one of {', '.join(DTYPE_BYTES)}{did_you_mean(asked, DTYPE_BYTES)}")
+    if said in DTYPE_BYTES and said != name:
+        raise ProfileError(f"{path}: variant: measured as {said}, not {name}")
+    return name
+
+
+def check_card(path: Path, field: str, said: str, gpu: str) -> None:
+    """:raises ProfileError: ``said`` (a device's own name) is not the card ``gpu`` names."""
+    device = _plain(said)
+    numbers = [
+        _plain(part) for part in gpu.split("-") if any(char.isdigit() for char in part) and not part.endswith("gb")
+    ]
+    if _plain(gpu) not in device and not any(number in device for number in numbers):
+        raise ProfileError(f"{path}: {field}: measured on {said!r}, not on {gpu}")
+
+
+def check_same(path: Path, meta: Mapping[str, Any], shape: Architecture, model: str, card: Gpu, tp: int) -> None:
+    """:raises ProfileError: ``meta`` names another model, card or none of this parallelism."""
+    measured = _plain(str(meta.get("model", "")).rsplit("/", 1)[-1])
+    named = "/" not in model and not model.endswith(".json")
+    if named and measured and _plain(model) not in measured and measured not in _plain(model):
+        raise ProfileError(f"{path}: model: measured {meta['model']!r}, not {model}")
+    said = " ".join(str(meta[key]) for key in ("gpu", "hardware") if key in meta)
+    if said:
+        check_card(path, "gpu", said, card.name)
+    degrees = meta.get("tp_degrees")
+    if isinstance(degrees, list) and degrees and tp not in degrees:
+        raise ProfileError(f"{path}: tp_degrees: measured for {', '.join(map(str, degrees))}, not {tp}")
+
+
+def check_split(shape: Architecture, tp: int) -> None:
+    """:raises ProfileError: ``tp`` GPUs cannot share the model's attention heads evenly."""
+    if tp < 1 or shape.heads % tp or (shape.kv_heads % tp and tp % shape.kv_heads):
+        raise ProfileError(
+            f"{shape.name} has {shape.heads} heads ({shape.kv_heads} KV), which {tp} GPUs cannot share evenly"
+        )
