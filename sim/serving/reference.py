@@ -1,0 +1,351 @@
+"""The slow, obvious replica: vLLM's V1 scheduler token by token, and a SimPy process with an event a step.
+
+This is the oracle of :mod:`sim.serving.scheduler` and shares no line with it. It was written from vLLM's own
+``vllm/v1/core/sched/scheduler.py`` and ``vllm/v1/core/kv_cache_manager.py``, keeps a list of block numbers for each request, and
+prefers the plain statement to the quick one everywhere. ``run: {mode: reference}`` selects it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from math import isnan
+from typing import Final
+
+import simpy
+
+from sim.perf.steptable import StepTable
+from sim.serving.ledger import OK, Ledger
+from sim.serving.settings import EngineSettings
+
+__all__ = ["STEP_END", "Replica", "Request", "Scheduler", "Step", "at"]
+
+# SimPy handles events of equal time by priority, lowest first: the arrivals (1: of the table, 2: re-issued) come before
+# the step ends, and those are in the order of the replicas. 0 is SimPy's own URGENT.
+STEP_END: Final = 3
+
+
+@dataclass
+class Request:
+    """One request inside the scheduler: what it asked for, and how far it has come."""
+
+    id: int
+    prompt_tokens: int
+    output_tokens: int
+    priority: int
+    arrival: float
+    outputs: int = 0
+    computed: int = 0
+    blocks: list[int] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that exist so far: the prompt and what has been generated."""
+        return self.prompt_tokens + self.outputs
+
+    @property
+    def missing(self) -> int:
+        """Tokens that exist but are not in the KV cache."""
+        return self.tokens - self.computed
+
+
+@dataclass
+class Step:
+    """What one engine iteration runs.
+
+    ``scheduled`` maps a request to its tokens, in scheduling order. Decodes are requests with one missing token and something
+    generated: there are ``decodes`` (n) of them, with ``context_sum`` (C) tokens in the cache before the step and
+    ``spread`` (V = n Σc² - C²). All others are prefill chunks of q tokens after p cached ones: ``prefill_tokens``
+    (Q = Σ q) and ``prefill_work`` (W = Σ q (2p + q)). ``scheduled`` is empty when a step only preempted.
+    """
+
+    scheduled: dict[int, int]
+    preempted: list[int]
+    admitted: list[int]
+    tokens: int
+    sequences: int
+    decodes: int
+    context_sum: int
+    spread: int
+    prefill_tokens: int
+    prefill_work: int
+
+
+class Scheduler:
+    """vLLM's V1 scheduler with full attention, without prefix caching, speculation, LoRA or encoders.
+
+    ``add`` requests, then ``schedule`` a step and ``commit`` it, again and again. No clock and no model of time is needed.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self._requests: dict[int, Request] = {}
+        self._waiting: list[Request] = []
+        self._running: list[Request] = []
+        self._free = deque(range(1, settings.kv_blocks))  # block 0 is reserved
+        self._step: Step | None = None
+
+    @property
+    def running(self) -> list[int]:
+        """Ids of the running requests, in vLLM's order (the order of admission)."""
+        return [request.id for request in self._running]
+
+    @property
+    def waiting(self) -> list[int]:
+        """Ids of the waiting requests, next one first."""
+        return [request.id for request in self._queue()]
+
+    @property
+    def free_blocks(self) -> int:
+        """Blocks that nobody holds, the reserved one not counted."""
+        return len(self._free)
+
+    def num_computed(self, id: int) -> int:
+        """Tokens of the request in the KV cache."""
+        return self._requests[id].computed
+
+    def num_outputs(self, id: int) -> int:
+        """Tokens generated so far."""
+        return self._requests[id].outputs
+
+    def blocks(self, id: int) -> int:
+        """Blocks the request holds."""
+        return len(self._requests[id].blocks)
+
+    def add(self, id: int, prompt_tokens: int, output_tokens: int, priority: int = 0, arrival: float = 0.0) -> None:
+        """Put a request at the end of the queue. A lower ``priority`` is more important; FCFS ignores it."""
+        request = Request(id, prompt_tokens, output_tokens, priority, arrival)
+        self._requests[id] = request
+        self._waiting.append(request)
+
+    def schedule(self) -> Step | None:
+        """Form the next step, or None when there is nothing that can run."""
+        settings = self.settings
+        budget = settings.max_num_batched_tokens
+        # the cap protects other requests: it is void when there are none (vLLM pull request 57951)
+        alone = len(self._running) + len(self._waiting) == 1
+        threshold = 0 if alone else settings.long_prefill_token_threshold
+        given: dict[int, int] = {}
+        preempted: list[int] = []
+        admitted: list[int] = []
+
+        index = 0
+        while index < len(self._running) and budget > 0:
+            request = self._running[index]
+            tokens = request.missing
+            if 0 < threshold < tokens:
+                tokens = threshold
+            tokens = min(tokens, budget)
+            fits = self._grow(request, tokens)
+            while not fits:
+                victim = self._victim()
+                if victim.id in given:
+                    budget += given.pop(victim.id)
+                    index -= 1
+                self._preempt(victim)
+                preempted.append(victim.id)
+                if victim is request:
+                    break
+                fits = self._grow(request, tokens)
+            if not fits:
+                break
+            given[request.id] = tokens
+            budget -= tokens
+            index += 1
+
+        if not preempted:
+            while self._waiting and budget > 0 and len(self._running) < settings.max_num_seqs:
+                request = self._queue()[0]
+                tokens = request.missing
+                if 0 < threshold < tokens:
+                    tokens = threshold
+                if not settings.enable_chunked_prefill and tokens > budget:
+                    break
+                tokens = min(tokens, budget)
+                # the watermark is not held up by an empty engine, or the request would never start
+                spare = int(settings.watermark * settings.kv_blocks) if self._running else 0
+                if settings.reserve_full_isl and self._blocks_for(request.tokens) + spare > len(self._free):
+                    break
+                if not self._grow(request, tokens, spare):
+                    break
+                self._waiting.remove(request)
+                self._running.append(request)
+                admitted.append(request.id)
+                given[request.id] = tokens
+                budget -= tokens
+
+        if not given and not preempted:
+            return None
+        self._step = self._describe(given, preempted, admitted)
+        return self._step
+
+    def commit(self) -> list[int]:
+        """The step ran: write its tokens to the cache, generate, and let go who is done. Returns who finished, in order."""
+        assert self._step is not None, "commit() without schedule()"
+        finished = []
+        for id, tokens in self._step.scheduled.items():
+            request = self._requests[id]
+            request.computed += tokens
+            if request.missing == 0:
+                request.outputs += 1  # the new token is not in the cache yet
+                if request.outputs == request.output_tokens:
+                    finished.append(id)
+        for id in finished:
+            request = self._requests.pop(id)
+            self._running.remove(request)
+            self._free.extend(request.blocks)
+        self._step = None
+        return finished
+
+    def _queue(self) -> list[Request]:
+        if self.settings.policy == "priority":
+            return sorted(self._waiting, key=lambda request: (request.priority, request.arrival, request.id))
+        return self._waiting
+
+    def _victim(self) -> Request:
+        if self.settings.policy == "priority":
+            return max(self._running, key=lambda request: (request.priority, request.arrival))
+        return self._running[-1]
+
+    def _preempt(self, request: Request) -> None:
+        self._running.remove(request)
+        self._free.extend(request.blocks)
+        request.blocks = []
+        request.computed = 0
+        self._waiting.insert(0, request)
+
+    def _blocks_for(self, tokens: int) -> int:
+        blocks, rest = divmod(tokens, self.settings.block_size)
+        return blocks + 1 if rest else blocks
+
+    def _grow(self, request: Request, tokens: int, spare: int = 0) -> bool:
+        """Give the request blocks for ``tokens`` more tokens, if ``spare`` blocks are left after that."""
+        wanted = self._blocks_for(request.computed + tokens) - len(request.blocks)
+        if wanted + spare > len(self._free):
+            return False
+        for _ in range(wanted):
+            request.blocks.append(self._free.popleft())
+        return True
+
+    def _describe(self, given: dict[int, int], preempted: list[int], admitted: list[int]) -> Step:
+        contexts = []
+        chunks = []
+        for id, tokens in given.items():
+            request = self._requests[id]
+            if request.missing == 1 and request.outputs > 0:
+                contexts.append(request.computed)
+            else:
+                chunks.append((tokens, request.computed))
+        return Step(
+            scheduled=given,
+            preempted=preempted,
+            admitted=admitted,
+            tokens=sum(given.values()),
+            sequences=len(given),
+            decodes=len(contexts),
+            context_sum=sum(contexts),
+            spread=len(contexts) * sum(context**2 for context in contexts) - sum(contexts) ** 2,
+            prefill_tokens=sum(chunk for chunk, _ in chunks),
+            prefill_work=sum(chunk * (2 * past + chunk) for chunk, past in chunks),
+        )
+
+
+def at(env: simpy.Environment, delay: float, priority: int) -> simpy.Event:
+    """A timeout with a priority among the events of its time (SimPy's own always has the same)."""
+    event = env.event()
+    event._ok = True
+    event._value = None
+    env.schedule(event, priority=simpy.events.EventPriority(priority), delay=delay)
+    return event
+
+
+class Replica:
+    """One replica as a SimPy process: an event a step, a token a sequence.
+
+    ``index`` is its global number, ``ended`` is called with the row of each request that finishes.
+    """
+
+    def __init__(
+        self,
+        env: simpy.Environment,
+        index: int,
+        settings: EngineSettings,
+        step: StepTable,
+        ledger: Ledger,
+        ended: Callable[[int], None],
+    ) -> None:
+        self.scheduler = Scheduler(settings)
+        self._env = env
+        self._index = index
+        self._usable = settings.kv_blocks - 1
+        self._table = step
+        self._ledger = ledger
+        self._ended = ended
+        self._last_token: dict[int, float] = {}
+        self._wake: simpy.Event | None = None
+        env.process(self._run())
+
+    def submit(self, row: int, prompt_tokens: int, output_tokens: int, priority: int) -> None:
+        """A request arrives; an idle replica starts a step before anything else happens."""
+        self.scheduler.add(row, prompt_tokens, output_tokens, priority, self._env.now)
+        if self._wake is not None:
+            wake, self._wake = self._wake, None
+            wake._ok = True
+            wake._value = None
+            self._env.schedule(wake, priority=simpy.events.URGENT)
+
+    def price(self, step: Step) -> float:
+        """Seconds the step takes."""
+        n, context, spread = step.decodes, step.context_sum, step.spread
+        if step.prefill_tokens == 0:
+            return self._table.decode_step(n, context, spread)
+        return self._table.mixed_step(step.prefill_tokens, step.prefill_work, n, context, spread, step.sequences)
+
+    def _run(self) -> Generator[simpy.Event, None, None]:
+        ledger, index = self._ledger, self._index
+        while True:
+            step = self.scheduler.schedule()
+            if step is None:
+                self._wake = self._env.event()
+                yield self._wake
+                continue
+            for row in step.preempted:
+                ledger.preemptions[row] += 1
+            if not step.scheduled:
+                continue  # it only preempted: no time passes
+            for row in step.admitted:
+                if isnan(ledger.scheduled[row]):
+                    ledger.scheduled[row] = self._env.now
+            ledger.peak_running[index] = max(ledger.peak_running[index], len(self.scheduler.running))
+            in_use = self._usable - self.scheduler.free_blocks
+            ledger.peak_blocks[index] = max(ledger.peak_blocks[index], in_use)
+            seconds = self.price(step)
+            yield at(self._env, seconds, STEP_END + index)
+            self._commit(step, seconds)
+
+    def _commit(self, step: Step, seconds: float) -> None:
+        ledger, index, now = self._ledger, self._index, self._env.now
+        ledger.steps[index] += 1
+        ledger.busy[index] += seconds
+        ledger.sequence_seconds[index] += step.sequences * seconds
+        ledger.prefill_tokens[index] += step.prefill_tokens
+        ledger.decode_tokens[index] += step.decodes
+        ledger.end_time = now
+        before = {row: self.scheduler.num_outputs(row) for row in step.scheduled}
+        finished = self.scheduler.commit()
+        for row in step.scheduled:
+            if row in finished or self.scheduler.num_outputs(row) > before[row]:
+                self._token(row, now)
+        for row in finished:
+            del self._last_token[row]
+            ledger.end[row] = now
+            ledger.outcome[row] = OK
+            self._ended(row)
+
+    def _token(self, row: int, now: float) -> None:
+        if row in self._last_token:
+            self._ledger.itl.add(now - self._last_token[row], 1)
+        else:
+            self._ledger.first_token[row] = now
+        self._last_token[row] = now
