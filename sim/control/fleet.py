@@ -43,7 +43,6 @@ class Fleet:
         self.owner: list[int] = []  # deployment of each replica
         self.views = [FleetView(d.replicas) for d in plan.deployments]
         self.routers = [d.router() for d in plan.deployments]
-        self.watermark = [int(d.settings.watermark * (d.settings.kv_blocks - 1)) for d in plan.deployments]
         for number, deployment in enumerate(plan.deployments):
             self.first_replica.append(len(self.replicas))
             for _ in range(deployment.replicas):
@@ -123,7 +122,7 @@ class Fleet:
         if tokens > settings.max_model_len:
             self._reject(row, "max_model_len", now, closed)
             return
-        if -(-(tokens - 1) // settings.block_size) + self.watermark[number] > settings.kv_blocks - 1:
+        if -(-(tokens - 1) // settings.block_size) > settings.kv_blocks - 1:
             self._reject(row, "kv_capacity", now, closed)
             return
         view = self.views[number]
@@ -178,26 +177,27 @@ class Fleet:
             self.issue_number += 1
             heappush(self.issues, (when, self.issue_number, supply.pop()))
 
+    def finish(self) -> Ledger:
+        """Close the books of a fleet that will not be advanced further: spans in progress, and the totals replicas keep themselves."""
+        ledger = self.ledger
+        for replica in self.replicas:
+            if not self.plan.drain:
+                ledger.end_time = max(ledger.end_time, replica.stop(self.plan.horizon))
+            scheduler = replica.scheduler
+            ledger.busy[replica.index] = replica.busy
+            ledger.steps[replica.index] = replica.steps
+            ledger.sequence_seconds[replica.index] = replica.sequence_seconds
+            ledger.prefill_tokens[replica.index] = replica.prefill_tokens
+            ledger.decode_tokens[replica.index] = replica.decode_tokens
+            ledger.peak_running[replica.index] = scheduler.most_running
+            ledger.peak_blocks[replica.index] = scheduler.usable_blocks - scheduler.least_free
+        ledger.area += self.in_system * (ledger.end_time - self.changed_at)
+        self.changed_at = ledger.end_time
+        return ledger
+
 
 def simulate(plan: FleetPlan) -> Ledger:
     """Run one replication of ``plan`` to its end, without control processes."""
     fleet = Fleet(plan)
     fleet.advance(_NEVER if plan.drain else plan.horizon)
-    return finish(fleet)
-
-
-def finish(fleet: Fleet) -> Ledger:
-    """Close the books of a fleet that will not be advanced further: the totals that replicas keep themselves."""
-    ledger = fleet.ledger
-    for replica in fleet.replicas:
-        scheduler = replica.scheduler
-        ledger.busy[replica.index] = replica.busy
-        ledger.steps[replica.index] = replica.steps
-        ledger.sequence_seconds[replica.index] = replica.sequence_seconds
-        ledger.prefill_tokens[replica.index] = replica.prefill_tokens
-        ledger.decode_tokens[replica.index] = replica.decode_tokens
-        ledger.peak_running[replica.index] = scheduler.most_running
-        ledger.peak_blocks[replica.index] = scheduler.usable_blocks - scheduler.least_free
-    ledger.area += fleet.in_system * (ledger.end_time - fleet.changed_at)
-    fleet.changed_at = ledger.end_time
-    return ledger
+    return fleet.finish()

@@ -156,13 +156,35 @@ class Replica:
         self._growth = growth
         self.end = now + (repeats * first + growth * (repeats * (repeats - 1) // 2))
 
+    def stop(self, now: float) -> float:
+        """Nothing is simulated past ``now``: carry out what a span has done by then. When its last step ended, or 0 for none.
+
+        Only a span that ends later is touched, so no request finishes here.
+        """
+        if self.end == _NEVER or self._repeats == 1:
+            return 0.0
+        steps = self._steps_by(now)
+        if self._lasting(steps) > now - self._start:
+            steps -= 1
+        if steps == 0:
+            return 0.0
+        self._repeats = steps
+        ended = self._start + self._lasting(steps)
+        self.complete(ended)
+        self.begin(ended)
+        return ended
+
+    def _lasting(self, steps: int) -> float:
+        """Seconds of the first ``steps`` steps of the span."""
+        return steps * self._first + self._growth * (steps * (steps - 1) // 2)
+
     def _cut(self, now: float) -> bool:
         """End the span with the step that is in progress at ``now``. True when that is sooner than it would have ended."""
         repeats = self._steps_by(now)
         if repeats >= self._repeats:
             return False
         self._repeats = repeats
-        self.end = self._start + (repeats * self._first + self._growth * (repeats * (repeats - 1) // 2))
+        self.end = self._start + self._lasting(repeats)
         self.epoch += 1
         return True
 
@@ -175,9 +197,9 @@ class Replica:
         steps = ceil(2 * elapsed / (linear + sqrt(linear * linear + 2 * growth * elapsed)))
         if steps < 1:
             steps = 1
-        while steps * first + growth * (steps * (steps - 1) // 2) < elapsed:
+        while self._lasting(steps) < elapsed:
             steps += 1
-        while steps > 1 and (steps - 1) * first + growth * ((steps - 1) * (steps - 2) // 2) >= elapsed:
+        while steps > 1 and self._lasting(steps - 1) >= elapsed:
             steps -= 1
         return steps
 

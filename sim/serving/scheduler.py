@@ -61,7 +61,7 @@ class Step:
 
     ``decodes`` n, ``context_sum`` C (their tokens in the KV cache before the step), ``spread`` n·Σc² - C², ``prefill_tokens`` Q,
     ``prefill_work`` Σ q(2p + q); ``admitted`` and ``preempted`` ids;
-    ``horizon``: how often the step may be repeated with nothing changing; ``open``: an arrival could be admitted to the next.
+    ``horizon``: how often the step may be repeated with nothing changing (0 once committed); ``open``: an arrival could be admitted to the next.
     """
 
     __slots__ = (
@@ -71,6 +71,7 @@ class Step:
         "context_sum",
         "decodes",
         "horizon",
+        "marked",
         "members",
         "open",
         "preempted",
@@ -92,8 +93,20 @@ class Step:
         self.spread = 0
         self.prefill_tokens = 0
         self.prefill_work = 0
-        self.horizon = 1
+        self.horizon = 0
         self.open = False
+        self.marked = False  # more than decodes that all advance: clear() has something to clear
+
+    def clear(self) -> None:
+        """Forget what only some steps have."""
+        self.marked = False
+        self.chunks = []
+        self.members = []
+        self.stalled = []
+        self.admitted = []
+        self.preempted = []
+        self.prefill_tokens = 0
+        self.prefill_work = 0
 
     @property
     def sequences(self) -> int:
@@ -162,7 +175,7 @@ class Scheduler:
         self._fcfs = settings.policy == "fcfs"
         self._full_prompt = settings.reserve_full_isl
         self.usable_blocks = settings.kv_blocks - 1
-        self._watermark = int(settings.watermark * self.usable_blocks)
+        self._watermark = int(settings.watermark * settings.kv_blocks)
         self.free_blocks = self.usable_blocks
         self.least_free = self.usable_blocks
         self.most_running = 0
@@ -226,8 +239,12 @@ class Scheduler:
         return request.output - (request.finish_at - self._clock) if request.decoding else request.outputs
 
     def blocks(self, id: int) -> int:
-        """KV blocks request ``id`` holds between steps. KeyError when it is neither running nor waiting."""
-        return -(-self.num_computed(id) // self._block)
+        """KV blocks request ``id`` holds, those of a scheduled step included. KeyError when it is neither running nor waiting."""
+        request = self._find(id)
+        tokens = self.num_computed(id) + request.granted
+        if request.decoding and not request.granted and self.step.horizon and request not in self.step.stalled:
+            tokens += 1
+        return -(-tokens // self._block)
 
     def blocks_after(self, steps: int) -> int:
         """KV blocks that will be in use when ``steps`` of the scheduled step's repeats have been carried out."""
@@ -263,17 +280,16 @@ class Scheduler:
     def schedule(self) -> Step | None:
         """Form the next step, or None when no request runs or waits. Blocks of the step are taken here."""
         step = self.step
+        if step.marked:
+            step.clear()
+            self.emitted = []
         n = self.n
-        budget = self._budget - n
-        free = self.free_blocks
         clock = self._clock
         block = self._block
+        budget = self._budget - n
+        free = self.free_blocks
         if n:
             free -= self._ring[-clock % block]
-        if step.chunks:
-            step.chunks = []
-            step.prefill_tokens = 0
-            step.prefill_work = 0
         if self._partials:
             # One unfinished prompt is, without a threshold, the last in running; then decodes before it take one token each.
             request = self._partials[0]
@@ -291,25 +307,22 @@ class Scheduler:
             if grant > 0:
                 request.granted = grant
                 budget -= grant
+                step.marked = True
                 step.chunks.append(request)
                 step.prefill_tokens = grant
                 step.prefill_work = grant * (2 * have + grant)
         elif free < 0:
             return self._schedule_in_order()
         self.free_blocks = free
-        if step.preempted:
-            step.preempted = []
-        if step.stalled:
-            step.stalled = []
-        running = self.running_requests
-        waits = bool(self.waiting_requests or self._heap)
-        if waits and budget > 0 and len(running) < self._seats:
-            step.admitted = self._admit(budget, step)
-            waits = bool(self.waiting_requests or self._heap)
-        elif step.admitted:
-            step.admitted = []
-        if self.free_blocks < self.least_free:
-            self.least_free = self.free_blocks
+        seats = self._seats - len(self.running_requests)
+        waits = False
+        if self.waiting_requests or self._heap:
+            if budget > 0 and seats > 0:
+                self._admit(budget, step)
+                free = self.free_blocks
+            waits = self._fcfs
+        if free < self.least_free:
+            self.least_free = free
         origins = self._origins
         step.decodes = n
         step.context_sum = origins + n * clock
@@ -320,7 +333,7 @@ class Scheduler:
             return step
         if n == 0:
             return None
-        step.open = budget > 0 and not (waits and self._fcfs) and len(running) < self._seats
+        step.open = budget > 0 and seats > 0 and not waits
         finishing = self._finishing
         at, number, request = finishing[0]
         while at != request.finish_at or number != request.number or not request.decoding:
@@ -335,24 +348,16 @@ class Scheduler:
     def commit(self, repeats: int = 1) -> list[int]:
         """Carry out the step ``repeats`` times (at most its ``horizon``). Ids that finished at the end of it, in running order."""
         step = self.step
+        step.horizon = 0  # nothing is scheduled until the next schedule()
         if repeats > 1:
-            self.free_blocks -= self._growth(repeats)
-            if self.free_blocks < self.least_free:
-                self.least_free = self.free_blocks
+            free = self.free_blocks - self._growth(repeats)
+            self.free_blocks = free
+            if free < self.least_free:
+                self.least_free = free
         if self.n:
             self._clock += repeats
-        if step.stalled:
-            self._hold_back(step.stalled)
-        finished: list[Request] = []
-        if step.chunks:
-            self._commit_chunks(step.chunks, finished)
-        elif self.emitted:
-            self.emitted = []
-        if step.members:
-            for request in step.members:
-                request.granted = 0
-            step.members = []
         clock = self._clock
+        finished = self._commit_marked(step) if step.marked else []
         finishing = self._finishing
         while finishing and finishing[0][0] <= clock:
             at, number, request = heappop(finishing)
@@ -368,12 +373,15 @@ class Scheduler:
         for request in finished:
             ids.append(request.id)
             del running[request.id]
+            context = request.computed
             if request.decoding:
                 origin = request.origin
-                self._leave(origin)
-                self.free_blocks += -(-(origin + clock) // block)
-            else:
-                self.free_blocks += -(-request.computed // block)
+                context = origin + clock
+                self.n -= 1
+                self._origins -= origin
+                self._origins_squared -= origin * origin
+                self._ring[origin % block] -= 1
+            self.free_blocks += -(-context // block)
         if self.n == 0:
             self._clock = 0  # start anew, so that origins stay small
             finishing.clear()
@@ -381,11 +389,14 @@ class Scheduler:
 
     # the parts
 
-    def _commit_chunks(self, chunks: list[Request], finished: list[Request]) -> None:
+    def _commit_marked(self, step: Step) -> list[Request]:
         """Give each chunk its tokens. Who has its whole prompt has a token more, and decodes from now on or is finished."""
+        if step.stalled:
+            self._hold_back(step.stalled)
+        finished: list[Request] = []
         emitted: list[Request] = []
         clock = self._clock
-        for request in chunks:
+        for request in step.chunks:
             granted = request.granted
             computed = request.computed + granted
             request.granted = 0
@@ -411,7 +422,10 @@ class Scheduler:
             self._origins_squared += origin * origin
             self._ring[origin % self._block] += 1
             heappush(self._finishing, (clock + left, request.number, request))
+        for request in step.members:
+            request.granted = 0
         self.emitted = emitted
+        return finished
 
     def _leave(self, origin: int) -> None:
         self.n -= 1
@@ -445,9 +459,8 @@ class Scheduler:
             fit += 1
         return repeats
 
-    def _admit(self, budget: int, step: Step) -> list[int]:
-        """Admit from waiting while seats, budget and blocks last; the head that does not fit stops it. Ids admitted."""
-        admitted: list[int] = []
+    def _admit(self, budget: int, step: Step) -> None:
+        """Admit from waiting while seats, budget and blocks last; the head that does not fit stops it."""
         running = self.running_requests
         waiting = self.waiting_requests
         heap = self._heap
@@ -468,7 +481,8 @@ class Scheduler:
                 if not self._chunked:
                     break
                 grant = budget
-            if -(-(tokens if self._full_prompt else grant) // block) + self._watermark > free:
+            spare = self._watermark if running else 0
+            if -(-(tokens if self._full_prompt else grant) // block) + spare > free:
                 break
             if self._fcfs:
                 waiting.popleft()
@@ -483,11 +497,11 @@ class Scheduler:
             step.chunks.append(request)
             step.prefill_tokens += grant
             step.prefill_work += grant * grant
-            admitted.append(request.id)
+            step.admitted.append(request.id)
+            step.marked = True
         self.free_blocks = free
         if len(running) > self.most_running:
             self.most_running = len(running)
-        return admitted
 
     def _schedule_in_order(self) -> Step | None:
         """The step formed request by request, for when order matters: blocks run out, or several prompts are unfinished."""
@@ -524,12 +538,15 @@ class Scheduler:
             request.granted = grant
             members.append(request)
             budget -= grant
+        step.clear()
+        step.marked = True
         step.members = members
         step.preempted = preempted
         step.chunks = [request for request in members if not request.decoding]
         step.prefill_tokens = sum(request.granted for request in step.chunks)
         step.prefill_work = sum(r.granted * (2 * r.computed + r.granted) for r in step.chunks)
-        step.admitted = [] if preempted or budget <= 0 else self._admit(budget, step)
+        if not preempted and budget > 0:
+            self._admit(budget, step)
         contexts = [request.origin + clock for request in members if request.decoding]
         n = len(contexts)
         step.stalled = [] if n == self.n else [r for r in self.requests() if r.decoding and not r.granted]

@@ -1,0 +1,1 @@
+"""Benchmarks: speed and memory. Never run as tests."""
