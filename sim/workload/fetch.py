@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from sim.errors import TraceError, did_you_mean
 
-__all__ = ["FetchableRow", "cache_dir", "cached", "fetch", "locate"]
+__all__ = ["FetchableRow", "cache_dir", "cached", "checksum", "fetch", "locate"]
 
 _CHUNK = 1 << 18
 
@@ -34,8 +34,8 @@ class FetchableRow(Protocol):
         ...
 
     @property
-    def sha256(self) -> str:
-        """The checksum of the file, in hexadecimal."""
+    def sha256(self) -> str | None:
+        """The checksum of the file, in hexadecimal; None if none is known, and then none is checked."""
         ...
 
     @property
@@ -68,34 +68,36 @@ def fetch(
 ) -> Path:
     """Download the trace of a catalog row, unless it is there already, and return its path.
 
-    The file comes under a temporary name and gets its own once its size and SHA-256 are those of the row, so a file that
-    has its name is whole. ``progress`` is told the bytes so far and in total (None if unknown). Raises TraceError, and
+    The file comes under a temporary name and gets its own once its size and SHA-256 are those of the row, so that a file
+    with its name is whole. ``progress`` is told the bytes so far and in total (None if unknown). Raises TraceError, and
     leaves nothing behind, if the trace cannot be had.
     """
     folder = directory or cache_dir()
     target = folder / (row.name + _suffix(row.url))
-    if target.is_file() and _digest(target) == row.sha256.lower():
+    expected = None if row.sha256 is None else row.sha256.lower()
+    if target.is_file() and expected in (None, checksum(target)):
         return target
     if urlsplit(row.url).scheme not in ("http", "https"):
         raise TraceError(f"{row.name}: {row.url!r} is not an http or https address")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f"{row.name}-", suffix=".part", dir=folder)
+        handle, name = tempfile.mkstemp(prefix=f"{row.name}-", suffix=".part", dir=folder)
     except OSError as error:
         raise TraceError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as out:
             digest = _download(row, out.write, timeout, progress)
-        if digest != row.sha256.lower():
+        if expected not in (None, digest):
             raise TraceError(
-                f"{row.name}: {row.url}: the checksum is not the catalog's (sha256 {digest[:16]}..., "
-                f"expected {row.sha256[:16]}...): the published file has changed, or what came is another"
+                f"{row.name}: {row.url}: the checksum is not the catalog's (sha256 {digest}, "
+                f"expected {expected}): the published file has changed, or what came is another"
             )
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
         raise TraceError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return target
 
 
@@ -121,6 +123,7 @@ def _download(
                 if progress is not None:
                     progress(size, total)
     except urllib.error.HTTPError as error:
+        error.close()
         raise TraceError(f"{row.name}: {row.url}: the server answers {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
         raise TraceError(f"{row.name}: {row.url}: cannot be reached: {error.reason}") from error
@@ -136,7 +139,8 @@ def _suffix(url: str) -> str:
     return "".join(PurePosixPath(unquote(urlsplit(url).path)).suffixes[-2:])[-16:]
 
 
-def _digest(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -93,14 +93,10 @@ class Quantiles:
 
     def _knots(self) -> tuple[list[float], list[float]]:
         """Normal score and log of the length at every point; of points that no draw can tell apart, the last."""
-        normal = NormalDist()
         knots: list[float] = []
         logs: list[float] = []
         for chance, tokens in self.points:
-            if chance <= 0.0 or chance >= 1.0:
-                score = math.copysign(_FARTHEST_SCORE, chance - 0.5)
-            else:
-                score = _inside(normal.inv_cdf(chance))
+            score = _score(chance)
             if knots and score - knots[-1] < 1e-9:
                 knots.pop()
                 logs.pop()
@@ -109,8 +105,11 @@ class Quantiles:
         return knots, logs
 
 
-def _inside(score: float) -> float:
-    return min(max(score, -0.999 * _FARTHEST_SCORE), 0.999 * _FARTHEST_SCORE)
+def _score(chance: float) -> float:
+    if chance <= 0.0 or chance >= 1.0:
+        return math.copysign(_FARTHEST_SCORE, chance - 0.5)
+    nearly = 0.999 * _FARTHEST_SCORE
+    return min(max(NormalDist().inv_cdf(chance), -nearly), nearly)
 
 
 @dataclass(frozen=True)

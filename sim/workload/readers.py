@@ -79,7 +79,7 @@ def read(name: str, format: str = "auto", *, arrivals: bool = True, lengths: boo
             near = next((hint for name in rows.names if (hint := did_you_mean(_plain(name), _ALIASES[field]))), "")
             raise TraceError(
                 f"{rows.place(0)}: no column for {field}{near}; it may be called {', '.join(_ALIASES[field][:6])}; "
-                f"found: {', '.join(rows.names) or 'none'}"
+                f"found: {_listed(rows.names)}"
             )
     count = len(rows.lines)
     if not count:
@@ -131,9 +131,7 @@ def _column(rows: Rows, aliases: Sequence[str]) -> str | None:
     for alias in aliases:
         if alias in plain:
             if plain.count(alias) > 1:
-                raise TraceError(
-                    f"{rows.place(0)}: {rows.names[plain.index(alias)]}: there are two columns of that name"
-                )
+                raise TraceError(f"{rows.place(0)}: {alias}: there are two columns of that name")
             return rows.names[plain.index(alias)]
     return None
 
@@ -165,7 +163,7 @@ def _arrivals(rows: Rows, column: str, unit: float) -> Floats:
         problem = (
             f"is {values[row] - first:.6g} s after the first request; a trace may span {MAX_SPAN:.0f} s (366 days)"
         )
-        raise TraceError(f"{rows.place(row + 1)}: {column}: {_shown(cells[row])} {problem}")
+        raise TraceError(f"{rows.place(row + 1)}: {column.strip()}: {_shown(cells[row])} {problem}")
     return values
 
 
@@ -231,7 +229,12 @@ def _date(cell: Any) -> float:
 
 
 def _fault(rows: Rows, row: int, column: str, cell: Any, allowed: str) -> TraceError:
-    return TraceError(f"{rows.place(row + 1)}: {column}: {_shown(cell)} is not {allowed}")
+    return TraceError(f"{rows.place(row + 1)}: {column.strip()}: {_shown(cell)} is not {allowed}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [" ".join(name.split())[:40] or "''" for name in names[:20]]
+    return ", ".join([*shown, *(["..."] if len(names) > 20 else [])]) or "none"
 
 
 def _shown(cell: Any) -> str:
