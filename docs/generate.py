@@ -1,0 +1,190 @@
+"""Writes the pages under docs/reference from the code: the commands from the application, the scenario from its schema.
+
+    python docs/generate.py            write them
+    python docs/generate.py --check    exit 1 if those on disk are not what would be written
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+
+
+def pages() -> dict[str, str]:
+    """File name to content."""
+    return {"cli.md": commands_page(), "scenario.md": scenario_page()}
+
+
+# the commands
+
+
+def commands_page() -> str:
+    """Every command with its arguments and options."""
+    from typer.main import get_command
+
+    from sim.cli.app import app
+
+    lines = ["# Commands", "", "Written by docs/generate.py from the application; do not edit.", ""]
+    lines += _command(get_command(app), ["twinfer"], None)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _command(command: Any, path: list[str], parent: Any) -> Iterator[str]:
+    context = command.make_context(path[-1], [], parent=parent, resilient_parsing=True)
+    parameters = [parameter for parameter in command.params if not getattr(parameter, "hidden", False)]
+    arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
+    options = [parameter for parameter in parameters if parameter.param_type_name == "option"]
+    names = command.list_commands(context) if hasattr(command, "list_commands") else []
+    usage = [*path, *(argument.make_metavar(context) for argument in arguments)]
+    yield f"{'#' * min(len(path) + 1, 4)} `{' '.join([*usage, *(['COMMAND'] if names else [])])}`"
+    yield ""
+    if command.help:
+        yield command.help.strip().replace("\n    ", "\n")
+        yield ""
+    if arguments or options:
+        yield "| | | default |"
+        yield "|---|---|---|"
+        for parameter in (*arguments, *options):
+            yield f"| {_spelled(parameter, context)} | {_cell(parameter.help or '')} | {_default(parameter)} |"
+        yield ""
+    for name in names:
+        _, below, _ = command.resolve_command(context, [name])
+        yield from _command(below, [*path, name], context)
+
+
+def _spelled(parameter: Any, context: Any) -> str:
+    if parameter.param_type_name == "argument":
+        return f"`{parameter.make_metavar(context)}`"
+    spelled = ", ".join(f"`{flag}`" for flag in sorted((*parameter.opts, *parameter.secondary_opts), key=len))
+    return spelled if parameter.is_flag else f"{spelled} `{parameter.make_metavar(context)}`"
+
+
+def _default(parameter: Any) -> str:
+    shown = getattr(parameter, "show_default", None)
+    if isinstance(shown, str):
+        return shown
+    if parameter.required or parameter.default is None or isinstance(parameter.default, bool):
+        return "required" if parameter.required else ""
+    return f"`{parameter.default}`" if shown is not False and parameter.default != "" else ""
+
+
+# the scenario
+
+
+def scenario_page() -> str:
+    """Every part of a scenario with its fields."""
+    from sim.config import Scenario
+
+    schema = Scenario.model_json_schema()
+    parts: dict[str, Any] = schema.get("$defs", {})
+    lines = ["# Scenario", "", "Written by docs/generate.py from the schema; do not edit.", ""]
+    lines += _part("Scenario", schema)
+    for name in _by_first_use(schema, parts):
+        lines += _part(name, parts[name])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _by_first_use(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> list[str]:
+    """The names of the parts, in the order a reader going down from the top meets them."""
+    order: list[str] = []
+
+    def visit(node: Any) -> None:
+        if isinstance(node, Mapping):
+            name = str(node.get("$ref", "")).rpartition("/")[2]
+            if name and name not in order:
+                order.append(name)
+            for key, value in node.items():
+                if key != "$defs":
+                    visit(value)
+        elif isinstance(node, list):
+            for value in node:
+                visit(value)
+
+    visit(schema)
+    for name in order:  # grows while it is read: breadth first
+        visit(parts[name])
+    return order
+
+
+def _part(name: str, part: Mapping[str, Any]) -> Iterator[str]:
+    yield f"## {name}"
+    yield ""
+    if part.get("description"):
+        yield str(part["description"]).strip()
+        yield ""
+    fields = part.get("properties", {})
+    if not fields:
+        yield _type(part)
+        yield ""
+        return
+    yield "| field | type | default | |"
+    yield "|---|---|---|---|"
+    for field, about in fields.items():
+        default = "required" if field in part.get("required", []) else _value(about.get("default"))
+        yield f"| `{field}` | {_cell(_type(about))} | {_cell(default)} | {_cell(about.get('description', ''))} |"
+    yield ""
+
+
+def _value(value: Any) -> str:
+    if value is None or value in ({}, [], ""):
+        return ""
+    return f"`{value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}`"
+
+
+def _type(about: Mapping[str, Any]) -> str:
+    """The type of a field in words; references are links to their part."""
+    if "$ref" in about:
+        name = str(about["$ref"]).rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    for key in ("anyOf", "oneOf", "allOf"):
+        if key in about:
+            kinds = [_type(kind) for kind in about[key] if kind.get("type") != "null"]
+            return " or ".join(dict.fromkeys(kinds))
+    if "const" in about:
+        return _value(about["const"])
+    if "enum" in about:
+        return ", ".join(_value(value) for value in about["enum"])
+    kind = about.get("type")
+    if kind == "array":
+        if "prefixItems" in about:
+            return f"[{', '.join(_type(item) for item in about['prefixItems'])}]"
+        return f"list of {_type(about['items'])}" if about.get("items") else "list"
+    if kind == "object" and isinstance(about.get("additionalProperties"), Mapping):
+        return f"mapping of name to {_type(about['additionalProperties'])}"
+    if kind == "object":
+        return "mapping"
+    bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {about[key]:g}" for key, sign in bounds.items() if key in about]
+    names = kind if isinstance(kind, list) else [kind] if kind else []
+    said = {"integer": "integer", "number": "number", "string": "text", "boolean": "true, false"}
+    words = " or ".join(said.get(name, name) for name in names if name != "null") or "anything"
+    return f"{words} {', '.join(limits)}".strip()
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def main() -> int:
+    """Write the pages, or with ``--check`` compare them."""
+    stale = []
+    for name, content in pages().items():
+        path = REFERENCE / name
+        if path.is_file() and path.read_text(encoding="utf-8") == content:
+            continue
+        stale.append(name)
+        if "--check" not in sys.argv[1:]:
+            REFERENCE.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
+    if stale:
+        sys.stdout.write(f"docs/reference: {', '.join(stale)}\n")
+    return 1 if stale and "--check" in sys.argv[1:] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
