@@ -108,7 +108,7 @@ def import_kernels(
     kernels.notes.extend(
         (
             "norms, rotary embedding, activation and sampler are estimated from memory traffic",
-            "a chunk of q tokens after p costs what a prompt of p+q costs more than one of p",
+            "a chunk of q tokens after p costs what a prompt of p+q costs more than one of p, and the start of a kernel",
             "no mixed measurements: attention of chunk and decodes is added",
             "no skew measurements: decodes of unequal context cost as much as equal ones",
         )
@@ -376,7 +376,6 @@ def _prefill(kernels: _Kernels) -> PromptGrid:
         chunks=tuple(int(x) for x in lengths),
         pasts=(0,),
         us=tuple((rounded(float(value) * 1e6),) for value in seconds / batch),
-        floor_us=rounded(float(seconds.min()) * 1e6),
         held_out=heldout.summary("each prompt length from its neighbours", errors),
     )
 

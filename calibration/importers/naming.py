@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim import catalog
 from sim.catalog.dtypes import DTYPE_BYTES
-from sim.errors import ProfileError, did_you_mean
+from sim.errors import CatalogError, ProfileError, did_you_mean
 
 if TYPE_CHECKING:
     from sim.catalog import Architecture, Gpu
@@ -56,9 +57,7 @@ def check_card(path: Path, field: str, said: str, gpu: str) -> None:
 
 def check_same(path: Path, meta: Mapping[str, Any], shape: Architecture, model: str, card: Gpu, tp: int) -> None:
     """:raises ProfileError: ``meta`` names another model, card or none of this parallelism."""
-    measured = _plain(str(meta.get("model", "")).rsplit("/", 1)[-1])
-    named = "/" not in model and not model.endswith(".json")
-    if named and measured and _plain(model) not in measured and measured not in _plain(model):
+    if meta.get("model") and not _same_model(str(meta["model"]), shape, model):
         raise ProfileError(f"{path}: model: measured {meta['model']!r}, not {model}")
     said = " ".join(str(meta[key]) for key in ("gpu", "hardware") if key in meta)
     if said:
@@ -66,6 +65,21 @@ def check_same(path: Path, meta: Mapping[str, Any], shape: Architecture, model: 
     degrees = meta.get("tp_degrees")
     if isinstance(degrees, list) and degrees and tp not in degrees:
         raise ProfileError(f"{path}: tp_degrees: measured for {', '.join(map(str, degrees))}, not {tp}")
+
+
+def _same_model(measured: str, shape: Architecture, model: str) -> bool:
+    """Whether the tables are of that shape, where the catalog knows them; else whether their names go together."""
+    for name in (measured, measured.rsplit("/", 1)[-1]):
+        try:
+            known = catalog.model(name)
+        except CatalogError:
+            continue
+        sizes = ("layers", "hidden", "heads", "kv_heads", "ffn", "vocab", "experts", "moe_ffn")
+        return all(getattr(known, size) == getattr(shape, size) for size in sizes)
+    if "/" in model or model.endswith(".json"):
+        return True  # a model of the user's own
+    words = [_plain(word) for word in model.split("-")]
+    return all(word in _plain(measured) for word in words)
 
 
 def check_split(shape: Architecture, tp: int) -> None:

@@ -124,17 +124,18 @@ def prefill_table(step: Step, chunks: Array, pasts: Array) -> Array:
 
 
 def _prompt_differences(step: Step, chunks: Array, pasts: Array) -> Array:
-    """F(p + q) − F(p) of the whole-prompt curve F, linear in s² between its points; at least the floor, and at least one
-    decode over the same cache, which is the time to read it."""
+    """F(p + q) − F(p) + F₀ of the whole-prompt curve F, linear in s² between its points, F₀ being what a kernel takes with next
+    to no work; and at least one decode over the same cache, which is the time to read it."""
     prefill = step.prefill
     lengths = np.asarray(prefill.chunks, dtype=np.float64)
     whole = isotonic(_rows(prefill.us)[:, 0])
     ends = chunks[:, None] + pasts[None, :]
     from_start = line(ends.ravel() ** 2, lengths**2, whole).reshape(ends.shape)
-    cached = np.where(pasts > 0.0, line(pasts**2, lengths**2, whole), 0.0)
+    cached = np.where(pasts > 0.0, line(pasts**2, lengths**2, whole) - whole[0], 0.0)
     contexts, decode = decode_table(step.decode, np.ones(1))
     reading = line(ends.ravel(), contexts, decode[0] / MICRO).reshape(ends.shape)
-    return np.maximum(np.maximum(from_start - cached[None, :], prefill.floor_us), np.where(pasts > 0.0, reading, 0.0))
+    table = np.maximum(from_start - cached[None, :], np.where(pasts > 0.0, reading, 0.0))
+    return np.maximum.accumulate(table, axis=1)  # whole prompts stay as measured
 
 
 def mixed_table(step: Step, chunks: Array, pasts: Array, prefill: Array) -> Mixed | None:

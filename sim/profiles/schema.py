@@ -95,14 +95,13 @@ class Curves(_Part):
 class PromptGrid(_Part):
     """Attention of one prefill chunk: ``us[i][j]`` for ``chunks[i]`` new tokens over ``pasts[j]`` cached ones.
 
-    With ``pasts == (0,)`` only whole prompts were measured: a chunk of q tokens after p costs F(p + q) − F(p), and never less
-    than ``floor_us`` nor than reading the cache once (one decode over as much context).
+    With ``pasts == (0,)`` only whole prompts were measured: a chunk of q tokens after p costs F(p + q) − F(p) and the start of
+    a kernel, F of the shortest prompt; and never less than reading the cache once (one decode over as much context).
     """
 
     chunks: tuple[Positive, ...]
     pasts: tuple[Count, ...]
     us: tuple[tuple[Micros | None, ...], ...]
-    floor_us: Micros = 0.0
     held_out: HeldOut | None = None
 
     @model_validator(mode="after")
