@@ -3,11 +3,12 @@ PYTHON ?= python3
 JOBS ?= auto
 BIN := .venv/bin
 STAMP := .venv/.installed
+TREE := build/compiled
 # The data plane that mypyc compiles unchanged; keep equal to [tool.hatch.build.targets.wheel.hooks.mypyc] of pyproject.toml.
 COMPILED := sim/kernel/clock.py sim/perf/steptable.py sim/serving/ledger.py sim/serving/scheduler.py sim/serving/replica.py \
 	sim/control/fleet.py sim/control/router.py
 
-.PHONY: help setup demo test verify lint format bench docs compiled interpreted clean
+.PHONY: help setup demo test verify lint format bench docs compiled clean
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,21 +40,19 @@ format: $(STAMP) ## rewrite the sources in the project's style
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## speed and memory, on a quiet machine
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: compiled ## speed and memory, interpreted and compiled, on a quiet machine
+	$(BIN)/python -m benchmarks --compiled $(TREE) $(ARGS)
 
 docs: $(STAMP) ## the pages under docs/reference, from the code
 	$(BIN)/python docs/generate.py
 
-compiled: $(STAMP) ## the data plane as C extensions, in place
-	# Away from pyproject.toml, which setuptools would take for the description of what it builds.
-	rm -rf build/mypyc && mkdir -p build/mypyc && cp -r sim build/mypyc/
-	cd build/mypyc && ../../$(BIN)/mypyc --ignore-missing-imports $(COMPILED)
-	cd build/mypyc && find . -path ./build -prune -o -name '*.so' -exec cp --parents {} ../.. ';'
+compiled: $(STAMP) ## a copy of sim under build/compiled with the data plane as C extensions: put it on PYTHONPATH
+	# A copy, so that no stale extension shadows a source that is being edited, and away from pyproject.toml, which
+	# setuptools would take for the description of what it builds.
+	rm -rf $(TREE) && mkdir -p $(TREE) && cp -r sim $(TREE)/
+	cd $(TREE) && $(CURDIR)/$(BIN)/mypyc --ignore-missing-imports $(COMPILED)
 
-interpreted: ## plain Python again
-	rm -rf build *__mypyc*.so $(COMPILED:.py=.*.so)
-
-clean: interpreted ## all that can be made again
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist runs
+clean: ## all that can be made again
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist runs
+	rm -f *__mypyc*.so $(COMPILED:.py=.*.so)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -40,7 +40,7 @@ def _command(command: Any, path: list[str], parent: Any) -> Iterator[str]:
     arguments = [parameter for parameter in parameters if parameter.param_type_name == "argument"]
     options = [parameter for parameter in parameters if parameter.param_type_name == "option"]
     names = command.list_commands(context) if hasattr(command, "list_commands") else []
-    usage = [*path, *(argument.make_metavar(context) for argument in arguments)]
+    usage = [*path, *map(_operand, arguments)]
     yield f"{'#' * min(len(path) + 1, 4)} `{' '.join([*usage, *(['COMMAND'] if names else [])])}`"
     yield ""
     if command.help:
@@ -50,18 +50,22 @@ def _command(command: Any, path: list[str], parent: Any) -> Iterator[str]:
         yield "| | | default |"
         yield "|---|---|---|"
         for parameter in (*arguments, *options):
-            yield f"| {_spelled(parameter, context)} | {_cell(parameter.help or '')} | {_default(parameter)} |"
+            yield f"| {_spelled(parameter)} | {_cell(parameter.help or '')} | {_default(parameter)} |"
         yield ""
     for name in names:
         _, below, _ = command.resolve_command(context, [name])
         yield from _command(below, [*path, name], context)
 
 
-def _spelled(parameter: Any, context: Any) -> str:
+def _operand(parameter: Any) -> str:
+    return str(parameter.metavar or parameter.name.upper())
+
+
+def _spelled(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
-        return f"`{parameter.make_metavar(context)}`"
+        return f"`{_operand(parameter)}`"
     spelled = ", ".join(f"`{flag}`" for flag in sorted((*parameter.opts, *parameter.secondary_opts), key=len))
-    return spelled if parameter.is_flag else f"{spelled} `{parameter.make_metavar(context)}`"
+    return spelled if parameter.is_flag else f"{spelled} `{_operand(parameter)}`"
 
 
 def _default(parameter: Any) -> str:
