@@ -34,6 +34,8 @@ LARGEST_GAMMA_CV = 3.0
 _PHASES = 5
 _DRAWS, _ROUNDS = 32, 8
 _LAST_DRAWS, _LAST_ROUNDS = 256, 3
+_REQUESTS, _LAST_REQUESTS = 640_000, 5_000_000
+"""Long traces say more a draw: no more draws than make these many requests."""
 
 
 def fit(
@@ -91,14 +93,16 @@ def fit_arrivals(arrival_s: Floats, duration: float) -> dict[str, Any]:
     mixture = _mixture(gaps) if wanted["gap_cv"] > LARGEST_GAMMA_CV else None
     # the two that are aimed at count more than the two that choose the time
     terms = [("gap_cv", 3.0), ("idc_60s", 3.0), *((f"idc_{window}s", 1.0) for window in WINDOWS if window != 60)]
+    draws = min(_DRAWS, max(2, _REQUESTS // len(arrival_s)))
+    last_draws = min(_LAST_DRAWS, max(4, _LAST_REQUESTS // len(arrival_s)))
     found: list[tuple[float, float, float, float]] = []
     for time in WANDER_TIMES:
-        wander, cv = _match(wanted, mixture, time, 0.3, wanted["gap_cv"], _DRAWS, _ROUNDS)
-        got = _moments(Wandering(rate, wander, time), _gaps(mixture, cv), duration, _DRAWS)
+        wander, cv = _match(wanted, mixture, time, 0.3, wanted["gap_cv"], draws, _ROUNDS)
+        got = _moments(Wandering(rate, wander, time), _gaps(mixture, cv), duration, draws)
         error = sum(weight * abs(math.log(max(got[key], 1e-9) / max(wanted[key], 1e-9))) for key, weight in terms)
         found.append((error, time, wander, cv))
     _, time, wander, cv = min(found)
-    wander, cv = _match(wanted, mixture, time, wander, cv, _LAST_DRAWS, _LAST_ROUNDS)
+    wander, cv = _match(wanted, mixture, time, wander, cv, last_draws, _LAST_ROUNDS)
     return {
         "rate": _rounded(rate),
         "wander": {"cv": _rounded(wander), "time": time},
@@ -140,7 +144,7 @@ def draw_figures(clock: Clock, gaps: Gaps, duration: float, draws: int) -> list[
 
 def _moments(clock: Wandering, gaps: Gaps, duration: float, draws: int) -> dict[str, float]:
     drawn = draw_figures(clock, gaps, duration, draws)
-    return {key: float(np.mean([one[key] for one in drawn])) for key in drawn[0]}
+    return {key: float(np.nanmean([one[key] for one in drawn])) for key in drawn[0]}
 
 
 def _gaps(mixture: Hyperexponential | None, cv: float) -> Gaps:

@@ -31,8 +31,9 @@ MAX_SPAN = 366 * 86_400.0
 _CLOCK_READING = 1e6
 """An ``arrival_s`` from here on (11 days) is no offset from a trace's start but some clock's reading."""
 
-_OFFSETS = ("arrival_s", "arrival", "arrival_time_s", "t_arrival_s", "arrival_ms", "workload_arrival_s")
-_CLOCKS = ("timestamp", "queued_ts", "arrived_at", "arrival_time", "start_time", "request_time", "time", "ts", "t")
+_OFFSETS = ("arrival_s", "arrival", "arrival_time_s", "arrival_ms")
+# queued_ts first: in a server's own log it is when the request reached the engine, by the clock of the other times
+_CLOCKS = ("queued_ts", "timestamp", "arrived_at", "arrival_time", "start_time", "request_time", "time", "ts", "t")
 _ALIASES: dict[str, tuple[str, ...]] = {
     "arrival_s": (*_OFFSETS, *_CLOCKS, *(f"{name}_ms" for name in _CLOCKS), *(f"{name}_s" for name in _CLOCKS)),
     "prompt_tokens": (
@@ -143,12 +144,7 @@ def _arrivals(rows: Rows, column: str, unit: float) -> Floats:
     allowed = "a date and time, like the first row's" if dated else "a number of seconds, 0 or more"
     if unit != 1.0:
         allowed = "a number of milliseconds, 0 or more"
-    values = np.empty(len(cells))
-    for row, cell in enumerate(cells):
-        try:
-            values[row] = parse(cell)
-        except ValueError:
-            raise _fault(rows, row, column, cell, allowed) from None
+    values = _parsed(rows, column, parse, allowed)
     bad = ~np.isfinite(values) if dated else ~(np.isfinite(values) & (values >= 0.0))
     if bad.any():
         row = int(np.argmax(bad))
@@ -167,17 +163,30 @@ def _arrivals(rows: Rows, column: str, unit: float) -> Floats:
     return values
 
 
+def _parsed(rows: Rows, column: str, parse: Callable[[Any], float], allowed: str) -> Floats:
+    """The cells of a column as floats; a TraceError for the first that ``parse`` refuses."""
+    cells = rows.cells[column]
+    if parse is _number and all(type(cell) is str and "_" not in cell for cell in cells):
+        # the common case of a large file, without a call a cell
+        try:
+            return np.fromiter(map(float, cells), np.float64, len(cells))
+        except ValueError:
+            pass  # the loop finds which
+    values = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        try:
+            values[row] = parse(cell)
+        except ValueError:
+            raise _fault(rows, row, column, cell, allowed) from None
+    return values
+
+
 def _integers(rows: Rows, column: str, lowest: int | None) -> Integers:
     cells = rows.cells[column]
     lower = -(2**53) if lowest is None else lowest
     upper = 2**53 if lowest is None else MAX_TOKENS
     allowed = "an integer" if lowest is None else f"an integer from {lowest} to {MAX_TOKENS}"
-    values = np.empty(len(cells))
-    for row, cell in enumerate(cells):
-        try:
-            values[row] = _number(cell)
-        except ValueError:
-            raise _fault(rows, row, column, cell, allowed) from None
+    values = _parsed(rows, column, _number, allowed)
     good = np.isfinite(values) & (values >= lower) & (values <= upper)
     good &= np.where(good, values, 0.5) == np.rint(np.where(good, values, 0.0))
     if not good.all():
