@@ -1,0 +1,198 @@
+"""From a scenario to a system that can run: every default taken, every name resolved, every GPU placed and priced.
+
+What does not change between replications (:class:`System`) is built once a process; what does, the requests and the
+routers' random streams, is drawn by :func:`plan`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sim.errors import ConfigError, Problem
+from sim.experiment.engine import choose_profile, engine_settings
+from sim.serving.settings import EngineSettings
+
+if TYPE_CHECKING:
+    from sim.catalog import Gpu
+    from sim.config import Deployment, Pool, Scenario
+    from sim.control.plan import FleetPlan
+    from sim.control.router import Router
+    from sim.perf.steptable import StepTable
+
+__all__ = ["Placed", "System", "build", "plan"]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One deployment, resolved: what serves, on how many GPUs and machines, at what price."""
+
+    name: str
+    replicas: int
+    settings: EngineSettings
+    step: StepTable
+    router_kind: str
+    router_parameters: dict[str, Any]
+    profile: str
+    profile_source: str
+    gpu: str
+    gpus: int
+    nodes: float
+    usd_per_hour: float
+
+
+@dataclass(frozen=True)
+class System:
+    """A scenario without options, ready to be drawn and run. ``warnings`` are sentences for the user."""
+
+    scenario: Scenario
+    deployments: tuple[Placed, ...]
+    deployment_of: tuple[int, ...]
+    warnings: tuple[str, ...]
+
+
+def build(scenario: Scenario) -> System:
+    """Resolve ``scenario``. ConfigError, CatalogError or ProfileError when it cannot be built."""
+    digest = scenario.digest()
+    found = _built.get(digest)
+    if found is None:
+        if len(_built) >= 16:
+            _built.clear()
+        found = _built[digest] = _resolve(scenario)
+    return found
+
+
+_built: dict[str, System] = {}  # the last systems built in this process, by digest
+
+
+def _resolve(scenario: Scenario) -> System:
+    warnings: list[str] = []
+    machines = {pool.name: _machine(pool) for pool in scenario.cluster.pools}
+    nodes = _nodes(scenario, machines)
+    placed = tuple(
+        _place(scenario, deployment, machines[deployment.pool], share, warnings)
+        for deployment, share in zip(scenario.deployments, nodes, strict=True)
+    )
+    return System(scenario, placed, tuple(_serving(scenario)), tuple(warnings))
+
+
+@dataclass(frozen=True)
+class _Machine:
+    gpu: Gpu
+    gpus: int
+    usd_per_hour: float
+
+
+def _machine(pool: Pool) -> _Machine:
+    """The machine a pool is made of: by its catalog name, or as the scenario describes it."""
+    from sim import catalog
+
+    if pool.instance is not None:
+        instance = catalog.instance(pool.instance)
+        return _Machine(catalog.gpu(instance.gpu), instance.gpus, instance.usd_per_hour)
+    return _Machine(catalog.gpu(pool.gpu), pool.gpus_per_node, pool.price)
+
+
+def _nodes(scenario: Scenario, machines: dict[str, _Machine]) -> list[float]:
+    """Machines each deployment is billed for: whole ones by pool, shared by GPUs where deployments share a pool."""
+    from sim.hardware.node import nodes_needed
+
+    shares = [0.0] * len(scenario.deployments)
+    for pool in scenario.cluster.pools:
+        groups: list[int] = []
+        members: list[tuple[int, int]] = []
+        for number, deployment in enumerate(scenario.deployments):
+            if deployment.pool == pool.name:
+                groups += [deployment.tensor_parallel] * deployment.replicas
+                members.append((number, deployment.tensor_parallel * deployment.replicas))
+        needed = nodes_needed(groups, machines[pool.name].gpus)
+        if needed > pool.nodes:
+            raise ConfigError(
+                [
+                    Problem(
+                        f"{pool.nodes}: its replicas take {needed} machines of {machines[pool.name].gpus} GPUs",
+                        path=f"cluster.pools.{pool.name}.nodes",
+                        file=str(scenario.path) if scenario.path else None,
+                    )
+                ]
+            )
+        for number, gpus in members:
+            shares[number] = needed * gpus / sum(groups)
+    return shares
+
+
+def _place(scenario: Scenario, deployment: Deployment, machine: _Machine, nodes: float, warnings: list[str]) -> Placed:
+    from sim import catalog
+    from sim.perf.compile import step_table
+
+    model = scenario.models[deployment.model]
+    architecture = catalog.model(model.architecture)
+    where = f"deployments.{deployment.name}"
+    profile = choose_profile(deployment, model.dtype, architecture, machine.gpu, where, warnings)
+    settings = engine_settings(deployment, model.max_model_len, architecture, machine.gpu, profile, where, warnings)
+    step = step_table(
+        profile, settings.max_num_seqs, settings.max_num_batched_tokens, host_overhead=deployment.engine.host_overhead
+    )
+    return Placed(
+        name=deployment.name,
+        replicas=deployment.replicas,
+        settings=settings,
+        step=step,
+        router_kind=deployment.router.kind,
+        router_parameters=deployment.router.parameters,
+        profile=profile.name,
+        profile_source=profile.provenance.source,
+        gpu=machine.gpu.name,
+        gpus=deployment.replicas * deployment.tensor_parallel,
+        nodes=nodes,
+        usd_per_hour=nodes * machine.usd_per_hour,
+    )
+
+
+def _serving(scenario: Scenario) -> list[int]:
+    """The deployment of each workload: the one it names, else the one that serves its model."""
+    names = [deployment.name for deployment in scenario.deployments]
+    models = [deployment.model for deployment in scenario.deployments]
+    return [
+        names.index(workload.deployment) if workload.deployment is not None else models.index(workload.model)
+        for workload in scenario.workloads
+    ]
+
+
+def plan(system: System, replication: int) -> FleetPlan:
+    """Draw the requests of one replication and give each router its stream. TraceError when a trace cannot be read."""
+    from sim.control.plan import ClosedLoop, DeploymentPlan, FleetPlan
+    from sim.workload.table import draw
+
+    run = system.scenario.run
+    table = draw(system.scenario.workloads, run.duration, run.requests, run.seed, replication)
+    return FleetPlan(
+        table=table,
+        deployments=[
+            DeploymentPlan(
+                placed.name,
+                placed.replicas,
+                placed.settings,
+                placed.step,
+                partial(_router, placed, run.seed, replication),
+            )
+            for placed in system.deployments
+        ],
+        deployment_of=system.deployment_of,
+        closed_loops=[
+            ClosedLoop(number, workload.arrivals.closed_loop, workload.arrivals.think)
+            for number, workload in enumerate(system.scenario.workloads)
+            if workload.arrivals.closed_loop is not None
+        ],
+        horizon=float("inf") if run.duration is None else run.duration,
+        drain=run.drain,
+    )
+
+
+def _router(placed: Placed, seed: int, replication: int) -> Router:
+    from sim.control import registry
+    from sim.kernel.streams import generator
+
+    stream = generator(seed, replication, f"router/{placed.name}")
+    return registry.router(placed.router_kind, placed.router_parameters, stream)

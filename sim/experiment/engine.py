@@ -1,0 +1,120 @@
+"""What one replica of a deployment runs with: its profile, and vLLM's own defaults for what the scenario leaves out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sim.errors import ConfigError, Problem
+from sim.serving.settings import EngineSettings
+
+if TYPE_CHECKING:
+    from sim.catalog import Architecture, Gpu
+    from sim.config import Deployment
+    from sim.profiles import Profile
+
+__all__ = ["choose_profile", "engine_settings"]
+
+
+def choose_profile(
+    deployment: Deployment, dtype: str, architecture: Architecture, gpu: Gpu, where: str, warnings: list[str]
+) -> Profile:
+    """The profile the deployment names, or the shipped one for its model, GPU, parallelism and dtype."""
+    from sim import profiles
+
+    parallel = deployment.tensor_parallel
+    if deployment.profile is None:
+        name = profiles.find(architecture.name, gpu.name, parallel, dtype)
+        if name is None:
+            raise ConfigError(
+                [
+                    Problem(
+                        f"no profile is shipped for {architecture.name} on {gpu.name} at tensor_parallel {parallel}, "
+                        f"{dtype}; name one you imported ('twinfer calibrate import'), or use one of: "
+                        f"{', '.join(profiles.names())}",
+                        path=f"{where}.profile",
+                    )
+                ]
+            )
+        return profiles.load(name)
+    profile = profiles.load(deployment.profile)
+    if profile.tensor_parallel != parallel:
+        raise ConfigError(
+            [
+                Problem(
+                    f"{deployment.profile}: was taken at tensor parallel {profile.tensor_parallel}, "
+                    f"the deployment runs at tensor_parallel {parallel}",
+                    path=f"{where}.profile",
+                )
+            ]
+        )
+    for what, measured, wanted in (
+        ("model", profile.model, architecture.name),
+        ("GPU", profile.gpu, gpu.name),
+        ("dtype", profile.dtype, dtype),
+    ):
+        if measured != wanted:
+            warnings.append(f"{where}: profile {profile.name} is of {what} {measured}, the deployment runs {wanted}")
+    return profile
+
+
+def engine_settings(
+    deployment: Deployment,
+    longest: int | None,
+    architecture: Architecture,
+    gpu: Gpu,
+    profile: Profile,
+    where: str,
+    warnings: list[str],
+) -> EngineSettings:
+    """Engine settings with vLLM's own defaults for what the scenario leaves out."""
+    from sim.hardware.memory import kv_blocks
+    from sim.serving.defaults import batch_defaults, batched_tokens_floor
+
+    engine = deployment.engine
+    tokens, seqs = batch_defaults(gpu.name, gpu.memory, engine.defaults_for)
+    max_model_len = engine.max_model_len or longest or architecture.max_model_len
+    asked_tokens = engine.max_num_batched_tokens
+    asked_seqs = engine.max_num_seqs
+    if asked_tokens is None:
+        tokens = batched_tokens_floor(max(tokens, asked_seqs or 0), engine.enable_chunked_prefill, max_model_len)
+    else:
+        tokens = asked_tokens
+    seqs = min(seqs, tokens) if asked_seqs is None else asked_seqs
+    problems = []
+    if tokens < seqs:
+        problems.append(f"max_num_batched_tokens {tokens} is less than max_num_seqs {seqs}: vLLM does not start so")
+    if not engine.enable_chunked_prefill and tokens < max_model_len:
+        problems.append(
+            f"max_num_batched_tokens {tokens} is less than max_model_len {max_model_len} without chunked prefill: "
+            "vLLM does not start so"
+        )
+    blocks = engine.kv_blocks
+    if blocks is None:
+        blocks = kv_blocks(
+            gpu.usable_memory, engine.gpu_memory_utilization, profile.memory, tokens, engine.block_size, seqs
+        )
+        if blocks < 2:
+            problems.append(
+                f"{architecture.name} leaves no memory for a KV cache on {gpu.name} at tensor_parallel "
+                f"{deployment.tensor_parallel} and gpu_memory_utilization {engine.gpu_memory_utilization}"
+            )
+    if problems:
+        raise ConfigError([Problem(message, path=f"{where}.engine") for message in problems])
+    capacity = (blocks - 1) * engine.block_size
+    if max_model_len > capacity:
+        warnings.append(
+            f"{where}: the KV cache holds {capacity:,} tokens, less than the longest request allowed "
+            f"({max_model_len:,}); vLLM asks for a smaller max_model_len at start, here longer requests are rejected"
+        )
+    return EngineSettings(
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+        kv_blocks=blocks,
+        max_model_len=max_model_len,
+        block_size=engine.block_size,
+        enable_chunked_prefill=engine.enable_chunked_prefill,
+        long_prefill_token_threshold=engine.long_prefill_token_threshold,
+        policy=engine.scheduling_policy,
+        reserve_full_isl=engine.scheduler_reserve_full_isl,
+        watermark=engine.watermark,
+    )
