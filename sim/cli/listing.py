@@ -1,0 +1,169 @@
+"""``twinfer catalog``: what a scenario can name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from sim.cli.console import plain, print_json, stdout
+from sim.cli.options import Json
+from sim.errors import CatalogError, did_you_mean
+
+__all__ = ["register", "show_rows"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("catalog", no_args_is_help=True)(catalog)
+
+
+def catalog(
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND", help="gpus, models, instances, links, traces, profiles, policies or presets.", show_default=False
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Everything known of one row, with its sources.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List what a scenario can name: hardware, models, prices, traces, profiles, policies."""
+    kinds = _kinds()
+    if kind not in kinds:
+        raise CatalogError(f"there is no catalog of {kind!r}{did_you_mean(kind, kinds)}; kinds: {', '.join(kinds)}")
+    rows = _rows(kind) if name is None else _row(kind, name)
+    if as_json:
+        print_json(rows)
+    else:
+        show_rows(rows)
+
+
+def _kinds() -> tuple[str, ...]:
+    from sim.catalog import KINDS
+
+    return (*KINDS, "profiles", "policies", "presets")
+
+
+def _rows(kind: str) -> list[dict[str, Any]]:
+    if kind == "profiles":
+        return [_profile_cells(name) for name in _names(kind)]
+    if kind == "policies":
+        return [{"name": name, "kind": "router"} for name in _names(kind)]
+    if kind == "presets":
+        from sim.workload.presets import preset
+
+        found = [preset(name) for name in _names(kind)]
+        return [{"name": one.name, "description": one.description, "licence": one.licence} for one in found]
+    from sim import catalog as tables
+
+    return tables.rows(kind)
+
+
+def _names(kind: str) -> list[str]:
+    if kind == "profiles":
+        from sim import profiles
+
+        return profiles.names()
+    if kind == "policies":
+        from sim.control import registry
+
+        return registry.names()
+    from sim.workload import presets
+
+    return presets.names()
+
+
+def _profile_cells(name: str) -> dict[str, Any]:
+    from sim import profiles
+
+    profile = profiles.load(name)
+    return {
+        "name": name,
+        "engine": profile.engine,
+        "dtype": profile.dtype,
+        "points": profile.provenance.points,
+        "host": f"{profile.step.host.source}, {profile.step.host.us:g} us",
+        "source": profile.provenance.source,
+    }
+
+
+def _row(kind: str, name: str) -> list[dict[str, Any]]:
+    if kind not in ("profiles", "policies", "presets"):
+        from sim import catalog as tables
+
+        return tables.describe(kind, name)
+    known = _names(kind)
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise CatalogError(f"{name!r} is not in the catalog of {kind}{near}; `twinfer catalog {kind}` lists it")
+    if kind == "profiles":
+        from sim import profiles
+
+        found = profiles.load(name)
+        facts = {
+            "engine": found.engine,
+            "model": found.model,
+            "gpu": found.gpu,
+            "tensor_parallel": found.tensor_parallel,
+            "dtype": found.dtype,
+            "kv_dtype": found.kv_dtype,
+            "weights_bytes": found.memory.weights_bytes,
+            "kv_bytes_per_token": found.memory.kv_bytes_per_token,
+            "host_us": found.step.host.us,
+            "host_source": found.step.host.source,
+            **found.provenance.model_dump(mode="json"),
+        }
+    elif kind == "presets":
+        from sim.workload.presets import preset
+
+        chosen = preset(name)
+        facts = {key: getattr(chosen, key) for key in ("description", "source", "licence", "citation", "arrivals", "basis")}
+        facts |= {f"measured {key}": value for key, value in chosen.measured.items()}
+    else:
+        facts = {row["name"]: row["kind"] for row in _rows(kind) if row["name"] == name}
+    return [{"field": key, "value": value} for key, value in facts.items() if value not in (None, "", [], {})]
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """``rows`` as a table on stdout: numbers to the right, long words folded, unknown values as a dash."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if not rows:
+        return
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    console = stdout()
+    columns = [key for key in columns if console.width >= 160 or key not in _WIDE_ONLY]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    for key in columns:
+        numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
+        name, underscore, unit = key.rpartition("_")
+        heading = f"{name}\n{unit}" if underscore and numeric and len(key) > 8 else key
+        narrow = key in ("name", "field") or numeric
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=narrow, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(key)) for key in columns))
+    console.print(table)
+
+
+_WIDE_ONLY = frozenset({"sha256", "hf_id"})
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_cell(item)}" for key, item in plain(value).items())
+    return str(value)

@@ -1,0 +1,251 @@
+"""The plots: latency distributions, queue and batch over time, cost against attainment.
+
+Drawn once, in colours that stand for roles; :func:`themed` turns them into CSS variables, so that the same picture follows
+the reader's light or dark page. matplotlib is imported by importing this module: import it late.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+
+from sim.report.curves import Curve, distribution, over_time
+from sim.report.format import label
+from sim.report.markup import Markup
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sim.report.view import Option, View
+
+__all__ = ["DARK", "LIGHT", "Plot", "draw", "themed"]
+
+LIGHT = {
+    "ink": "#1c2530", "muted": "#5a6673", "grid": "#dfe4ea", "paper": "#ffffff",
+    "s0": "#1f6fb4", "s1": "#c2570c", "s2": "#15803d", "s3": "#8b3fb0", "s4": "#0e7490", "s5": "#b8255f", "s6": "#806000", "s7": "#4b5563",
+}  # fmt: skip
+DARK = {
+    "ink": "#e8edf2", "muted": "#a3b0bd", "grid": "#36424e", "paper": "#161c23",
+    "s0": "#6db3f2", "s1": "#f7a35c", "s2": "#5fd38d", "s3": "#cf9af0", "s4": "#4fc7dd", "s5": "#f58ab4", "s6": "#e0c04c", "s7": "#b6c0cb",
+}  # fmt: skip
+SERIES = 8
+DASHES = ("-", (0, (6, 2)), (0, (2, 1.4)), (0, (7, 2, 1.6, 2)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+Colours = Mapping[str, str]
+
+# colours nobody would pick, so that they can be found again in the SVG
+_ROLES = {role: f"#0{index:x}0b0c" for index, role in enumerate(LIGHT)}
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """A plot: a short name for its file, its title, what it says in words, and how to draw it."""
+
+    name: str
+    title: str
+    description: str
+    paint: Callable[[Axes, Colours], None]
+
+    def svg(self) -> Markup:
+        """As an SVG element that takes its colours from CSS variables (``--ink``, ``--s0``, ...)."""
+        return themed(self._drawn("svg").decode("utf-8"), self.name)
+
+    def bytes(self, format: str) -> bytes:
+        """As a file, ``png`` or ``svg``, in the colours of a light page."""
+        if format == "svg":
+            text = self._drawn("svg").decode("utf-8")
+            for role, colour in _ROLES.items():
+                text = text.replace(colour, LIGHT[role])
+            return text.encode("utf-8")
+        return self._drawn("png", LIGHT)
+
+    def _drawn(self, format: str, colours: Colours | None = None) -> bytes:
+        with _style(colours or _ROLES, self.name):
+            canvas = Canvas(figsize=(5.6, 3.3), layout="constrained")
+            (FigureCanvasSVG if format == "svg" else FigureCanvasAgg)(canvas)
+            axes = canvas.add_subplot()
+            self.paint(axes, colours or _ROLES)
+            if format == "png":
+                axes.set_title(self.title, loc="left", fontsize=10)
+            out = io.BytesIO()
+            metadata = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
+            canvas.savefig(out, format=format, dpi=160, metadata=metadata, transparent=format == "svg")
+            return out.getvalue()
+
+
+@contextmanager
+def _style(colours: Colours, salt: str) -> Iterator[None]:
+    settings = {
+        "svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif", "font.size": 9.5,
+        "text.color": colours["ink"], "axes.labelcolor": colours["muted"], "xtick.color": colours["muted"],
+        "ytick.color": colours["muted"], "axes.edgecolor": colours["grid"], "grid.color": colours["grid"],
+        "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+        "grid.linewidth": 0.8, "xtick.major.size": 3, "ytick.major.size": 0, "xtick.minor.size": 0, "legend.frameon": False,
+        "legend.labelcolor": colours["ink"], "figure.facecolor": colours["paper"], "axes.facecolor": "none",
+        "lines.linewidth": 1.8,
+    }  # fmt: skip
+    with rc_context(settings):
+        yield
+
+
+def themed(svg: str, name: str) -> Markup:
+    """The SVG element alone, sized by the page, with CSS variables for colours and ids of its own."""
+    text = svg[svg.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r' xmlns:xlink="[^"]*"| xmlns="[^"]*"| version="1.1"', "", text).replace("xlink:href", "href")
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    text = re.sub(r'href="#', f'href="#{name}-', text)
+    text = text.replace("url(#", f"url(#{name}-")
+    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px var(--font)", text)
+    for role, colour in _ROLES.items():
+        text = text.replace(colour, f"var(--{role})")
+    return Markup(text.replace("<svg", '<svg aria-hidden="true" focusable="false"', 1).strip())
+
+
+def draw(view: View) -> list[Plot]:
+    """The plots of a run or a comparison; those for which there are no data are left out."""
+    shown = [(index, option) for index, option in enumerate(view.options) if option.result is not None]
+    plots: list[Plot] = []
+    requests = {option.name: option.result.requests for _, option in shown}
+    for key in ("ttft", "tpot", "e2e"):
+        curves = [
+            (index, option, curve)
+            for index, option in shown
+            if (curve := distribution(requests[option.name][f"{key}_s"])) is not None and curve.x[-1] > 0.0
+        ]
+        if curves:
+            plots.append(_distribution_plot(view, key, curves))
+    for column, title in (("waiting", "Waiting requests over time"), ("running", "Running requests over time")):
+        lines = [
+            (index, option, curve)
+            for index, option in shown
+            if (curve := over_time(option.result.timeline, column)) is not None
+        ]
+        if lines:
+            plots.append(_time_plot(column, title, lines))
+    if len(view.options) > 1:
+        plots.extend(_cost_plot(view))
+    return plots
+
+
+Curves = list[tuple[int, "Option", Curve]]
+
+
+def _distribution_plot(view: View, key: str, curves: Curves) -> Plot:
+    name = label(f"{key}_mean").split()[0]
+    targets = sorted({target for (_, metric), target in view.targets().items() if metric.startswith(f"{key}_")})
+    middle = [f"{option.name} {_seconds(float(curve.x[_at(curve, 0.5)]))}" for _, option, curve in curves]
+    said = f"Share of requests whose {name} is at most the value on the axis. Medians: {'; '.join(middle)}."
+
+    def paint(axes: Axes, colours: Colours) -> None:
+        for index, option, curve in curves:
+            axes.plot(curve.x, curve.y, label=_short(option.name), drawstyle="default", **_line(index, colours))
+        for target in targets:
+            axes.axvline(target, color=colours["muted"], linewidth=1.0, linestyle=(0, (3, 2)))
+            axes.annotate(
+                f"objective {_seconds(target)}", (target, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0),
+                textcoords="offset points", fontsize=8.5, color=colours["muted"], rotation=90, va="bottom",
+            )  # fmt: skip
+        axes.set_xscale("log")
+        high = max(float(curve.x[-1]) for _, _, curve in curves)
+        starts = [float(curve.x[_at(curve, 0.005)]) for _, _, curve in curves]
+        low = max(min([start for start in starts if start > 0.0] or [high]), high * 1e-6)
+        axes.set_xlim(min([low, *targets]) * 0.8, max([high, *targets]) * 1.25)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 200.0 else (1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _seconds(value)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(0.0, 1.02)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.set_xlabel(f"{name} (log scale)")
+        _legend(axes, len(curves))
+
+    return Plot(f"cdf-{key}", f"{name}: share of requests at or under", said, paint)
+
+
+def _time_plot(column: str, title: str, lines: Curves) -> Plot:
+    peaks = [f"{option.name} {curve.y.max():,.0f}" for _, option, curve in lines]
+    said = f"{title}, summed over replicas, mean of the replications. Highest: {'; '.join(peaks)}."
+    long = max(float(curve.x[-1]) for _, _, curve in lines) > 7200.0
+
+    def paint(axes: Axes, colours: Colours) -> None:
+        for index, option, curve in lines:
+            axes.plot(curve.x / (3600.0 if long else 60.0), curve.y, label=_short(option.name), **(_line(index, colours) | {"linewidth": 1.4}))
+        axes.set_ylim(bottom=0.0)
+        axes.set_xlim(left=0.0)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
+        axes.set_xlabel("hours" if long else "minutes")
+        _legend(axes, len(lines))
+
+    return Plot(column, title, said, paint)
+
+
+def _cost_plot(view: View) -> Iterator[Plot]:
+    cost = "usd_per_hour" if all("usd_per_hour" in option.overall for option in view.options) else "usd_per_1m_tokens"
+    points = [
+        (index, option, option.overall[cost], option.overall["slo_attainment"])
+        for index, option in enumerate(view.options)
+        if cost in option.overall and "slo_attainment" in option.overall
+    ]
+    if not points:
+        return
+    unit = "$ an hour" if cost == "usd_per_hour" else "$ per 1M tokens"
+    words = "; ".join(f"{option.name} {x.value:,.4g} {unit}, {y.value:.1%}" for _, option, x, y in points)
+    said = f"Price of each option and the share of requests that met every objective: {words}."
+
+    def paint(axes: Axes, colours: Colours) -> None:
+        for index, option, x, y in points:
+            line = _line(index, colours)
+            axes.errorbar(
+                x.value, y.value, xerr=x.half_width or None, yerr=y.half_width or None, fmt=MARKERS[index % len(MARKERS)],
+                color=line["color"], markersize=8, capsize=3,
+                markerfacecolor=line["color"] if option.status in ("meets", None) else colours["paper"], markeredgewidth=1.8,
+            )  # fmt: skip
+            axes.annotate(
+                _short(option.name), (x.value, y.value), xytext=(8, 5 if index % 2 == 0 else -11), textcoords="offset points", fontsize=9
+            )
+        largest = max(x.value for _, _, x, _ in points)
+        axes.set_xlim(0.0, largest * 1.3 or 1.0)
+        low = min(y.value for _, _, _, y in points)
+        axes.set_ylim(max(0.0, low - 0.15 * (1.02 - low) - 0.005), 1.0 + 0.08 * (1.02 - low))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if low < 0.9 else 1))
+        axes.set_xlabel(unit)
+
+    yield Plot("cost", "Cost against share of requests within objectives", f"{said} A filled mark meets every objective.", paint)
+
+
+def _line(index: int, colours: Colours) -> dict[str, Any]:
+    return {"color": colours[f"s{index % SERIES}"], "linestyle": DASHES[(index // 2 + index) % len(DASHES)]}
+
+
+def _legend(axes: Axes, count: int) -> None:
+    if count > 1:
+        axes.legend(loc="best", fontsize=8.5, ncols=1 if count <= 6 else 2, handlelength=2.6)
+
+
+def _short(name: str) -> str:
+    text = name if len(name) <= 28 else f"{name[:27]}…"
+    # matplotlib reads a pair of $ as mathematics, and leaves a label that starts with _ out of a legend
+    return text.replace("$", r"\$") if not text.startswith("_") else f" {text}".replace("$", r"\$")
+
+
+def _at(curve: Curve, share: float) -> int:
+    return min(int((curve.y < share).sum()), len(curve.y) - 1)
+
+
+def _seconds(value: float) -> str:
+    if value <= 0.0:
+        return "0 s"
+    return f"{value * 1e3:.3g} ms" if value < 0.9995 else f"{value:,.3g} s" if value < 1000 else f"{value:,.0f} s"

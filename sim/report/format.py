@@ -1,0 +1,123 @@
+"""Numbers for tables: a unit a column, three figures that count, and a half-width as fine as its value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = ["METRICS", "Metric", "Unit", "label", "metric", "unit_for"]
+
+DASH = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """How a column is written: values times ``factor``, under ``name``; a ``suffix`` after each value."""
+
+    name: str
+    factor: float = 1.0
+    suffix: str = ""
+
+    def value(self, value: float | None) -> str:
+        """Three figures that count, no exponent: 0.0123, 1.23, 12.3, 123, 1,234; a dash if there is no such number."""
+        if value is None or not math.isfinite(value):
+            return DASH
+        return f"{self._number(value * self.factor, self._places(value))}{self.suffix}"
+
+    def half_width(self, half_width: float | None, value: float | None) -> str:
+        """``±`` with as many places as the value has, one more if it would be 0; empty if there is no interval."""
+        if half_width is None or value is None or not math.isfinite(half_width) or not math.isfinite(value):
+            return ""
+        places = self._places(value)
+        scaled = half_width * self.factor
+        if 0.0 < scaled < 0.5 * 10.0**-places:
+            places += 1
+            if scaled < 0.5 * 10.0**-places:
+                return f"±<{10.0**-places:.{places}f}"
+        return f"±{self._number(scaled, places)}"
+
+    def both(self, value: float | None, half_width: float | None) -> str:
+        """``value ±half-width`` on one line."""
+        return " ".join(part for part in (self.value(value), self.half_width(half_width, value)) if part)
+
+    def _places(self, value: float) -> int:
+        size = abs(value * self.factor)
+        if self.suffix == "%":
+            return 1
+        if size == 0.0:
+            return 2
+        return min(max(2 - math.floor(math.log10(size) + 1e-9), 0), 4)
+
+    @staticmethod
+    def _number(value: float, places: int) -> str:
+        text = f"{value:,.{places}f}"
+        return text if len(text) <= 9 else f"{value:,.0f}" if abs(value) < 1e7 else f"{value:.2e}"
+
+
+SECONDS, MILLISECONDS = Unit("s"), Unit("ms", 1e3)
+PERCENT = Unit("%", 100.0, "%")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of the summary: what it is called in a heading, the unit it comes in, whether less of it is better."""
+
+    title: str
+    unit: str = ""
+    meaning: str = ""
+
+
+_LATENCIES = {
+    "ttft": ("TTFT", "time from arrival to the first token"),
+    "tpot": ("TPOT", "time per output token after the first, of one request"),
+    "itl": ("ITL", "time between two tokens of one request"),
+    "e2e": ("E2E", "time from arrival to the last token"),
+    "queue": ("Queue", "time from arrival to the first step that served the request"),
+}
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+
+METRICS: dict[str, Metric] = {
+    f"{key}_{statistic}": Metric(f"{title} {statistic}", "time", f"{statistic} of the {meaning}")
+    for key, (title, meaning) in _LATENCIES.items()
+    for statistic in _STATISTICS
+} | {
+    "throughput_rps": Metric("Throughput", "req/s", "requests finished a second"),
+    "output_tokens_per_s": Metric("Output", "tok/s", "output tokens a second"),
+    "goodput_rps": Metric("Goodput", "req/s", "requests a second that met every objective"),
+    "slo_attainment": Metric("SLO met", "share", "share of requests that met every objective"),
+    "gpu_utilization": Metric("GPU busy", "share", "share of time in which the GPUs ran a step"),
+    "kv_usage_mean": Metric("KV mean", "share", "share of KV-cache blocks in use"),
+    "kv_usage_peak": Metric("KV peak", "share", "largest share of KV-cache blocks in use"),
+    "batch_mean": Metric("Batch", "seq", "sequences in a step, mean over busy time"),
+    "preemptions_per_request": Metric("Preemptions", "/req", "times a request lost its KV cache and began again"),
+    "gpu_hours": Metric("GPU hours", "h", "GPUs paid for, times the length of the run"),
+    "cost_usd": Metric("Cost", "$", "price of the run"),
+    "usd_per_hour": Metric("Price", "$/h", "price of the fleet an hour"),
+    "usd_per_1m_tokens": Metric("1M tokens", "$", "price of a million tokens, prompt and output"),
+    "usd_per_1m_output_tokens": Metric("1M output", "$", "price of a million output tokens"),
+    "requests": Metric("Requests", "", "requests counted"),
+    "rejected": Metric("Rejected", "", "requests turned away"),
+    "unfinished": Metric("Unfinished", "", "requests still in the system when the run ended"),
+}
+
+
+def metric(name: str) -> Metric:
+    """What is known of the figure ``name``; of one that is not known, its name."""
+    return METRICS.get(name) or Metric(name.replace("_", " "), "time" if name.partition("_")[0] in _LATENCIES else "")
+
+
+def label(name: str) -> str:
+    """``TTFT p99`` for ``ttft_p99``."""
+    return metric(name).title
+
+
+def unit_for(name: str, values: Iterable[float | None]) -> Unit:
+    """The unit in which these values of the figure ``name`` are shortest: ms if the middle one is under a second."""
+    kind = metric(name).unit
+    if kind == "time":
+        finite = sorted(abs(value) for value in values if value is not None and math.isfinite(value) and value != 0.0)
+        return MILLISECONDS if finite and finite[len(finite) // 2] < 1.0 and finite[-1] < 10.0 else SECONDS
+    if kind == "share":
+        return PERCENT
+    return Unit(kind)

@@ -1,0 +1,262 @@
+"""report.html: the question, the answer, the table, the plots and where every number comes from, in one file without a network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sim.errors import ResultError
+from sim.report.format import METRICS, Unit, label, metric, unit_for
+from sim.report.markup import Content, Markup, joined, tag
+from sim.report.view import Figure, Option, View
+
+if TYPE_CHECKING:
+    from sim.report.figures import Plot
+
+__all__ = ["render", "write"]
+
+COLUMNS = (
+    *("ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "e2e_p99", "goodput_rps", "slo_attainment", "gpu_utilization"),
+    "usd_per_1m_tokens",
+)
+STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+SAID = {"meets": "meets", "misses": "misses", "undecided": "not decided"}
+MARKS = {"meets": "", "misses": " ✗", "undecided": " ?"}
+
+
+def write(view: View, path: Path) -> None:
+    """Write the page under a temporary name, then rename. ResultError if the place cannot be written."""
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        scratch.write_text(render(view), encoding="utf-8")
+        os.replace(scratch, path)
+    except OSError as error:
+        raise ResultError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def render(view: View) -> str:
+    """The whole page."""
+    from sim.report.figures import draw
+
+    title = view.question or view.scenario
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("title", f"{title} · twinfer"),
+        tag("style", _style()),
+    )
+    body = tag("main", *_sections(view, title, draw(view)))
+    return "<!doctype html>\n" + tag("html", head, tag("body", body), lang="en") + "\n"
+
+
+def _style() -> Markup:
+    from sim.report.figures import DARK, LIGHT
+
+    text = resources.files("sim.report").joinpath("style.css").read_text(encoding="utf-8")
+    for marker, colours in (("/*LIGHT*/", LIGHT), ("/*DARK*/", DARK)):
+        text = text.replace(marker, " ".join(f"--{role}: {colour};" for role, colour in colours.items()))
+    return Markup(text)
+
+
+def _sections(view: View, title: str, plots: Sequence[Plot]) -> Iterator[Markup]:
+    runs = sorted({option.replications for option in view.options})
+    count = f"{runs[0]} replication{'s' if runs != [1] else ''}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]} replications"
+    yield tag("p", f"twinfer · {view.scenario} · {count}", class_="eyebrow")
+    yield tag("h1", title)
+    if view.answer:
+        decided = "found" if view.winner else "none" if all(o.status == "misses" for o in view.options) else ""
+        yield tag(
+            "div", tag("p", tag("strong", view.answer)), *(tag("p", note) for note in view.notes), class_=f"answer {decided}".strip()
+        )
+    yield tag("h2", "Options" if len(view.options) > 1 else "Figures", id="options")
+    yield tag("p", *_reading(view), class_="muted")
+    yield _options_table(view)
+    if view.targets():
+        yield tag("h2", "Objectives")
+        yield _objectives_table(view)
+    if plots:
+        yield tag("h2", "Plots")
+        yield tag("div", *(_plot(plot) for plot in plots), class_="plots")
+    warned = view.warnings()
+    if warned:
+        yield tag("h2", "Warnings")
+        yield tag("ul", *(tag("li", _of_whom(names, view), text) for text, names in warned))
+    yield tag("h2", "All figures")
+    for option in view.options:
+        yield _all_figures(option, opened=len(view.options) == 1)
+    yield tag("h2", "Assumptions and provenance")
+    yield _facts(view)
+    meanings = [f"{label(name)}: {metric(name).meaning}." for name in METRICS if name.endswith(("_mean", "_rps", "_attainment"))]
+    yield tag("details", tag("summary", "What the figures mean"), tag("ul", *(tag("li", text) for text in meanings)))
+    yield tag("footer", "Written by twinfer. This file needs no network.")
+
+
+def _reading(view: View) -> Iterator[str]:
+    if any(figure.half_width is not None for option in view.options for figure in option.overall.values()):
+        yield f"± is the half-width of the {view.confidence:.0%} confidence interval over replications. "
+    else:
+        yield "No intervals: one replication. "
+    found = {fate.status for option in view.options for fate in option.fates}
+    if "misses" in found:
+        yield "✗ misses its objective. "
+    if "undecided" in found:
+        yield "? the interval holds the objective, so more replications are needed to decide."
+
+
+def _units(view: View, names: Sequence[str]) -> dict[str, Unit]:
+    groups = [figures for option in view.options for figures in (option.overall, *option.workloads.values())]
+    pooled: dict[str, list[float]] = {}
+    for name in names:
+        family = name.partition("_")[0] if metric(name).unit == "time" else name
+        pooled.setdefault(family, []).extend(figures[name].value for figures in groups if name in figures)
+    return {name: unit_for(name, pooled.get(name, pooled.get(name.partition("_")[0], ()))) for name in names}
+
+
+def _options_table(view: View) -> Markup:
+    many = len(view.workloads) > 1
+    extra = [name for _, name in view.targets() if name not in COLUMNS]
+    columns = [*COLUMNS[:5], *dict.fromkeys(extra), *COLUMNS[5:]]
+    units = _units(view, columns)
+    headings = [
+        tag("th", label(name), tag("small", units[name].name), scope="col", title=metric(name).meaning or None) for name in columns
+    ]
+    rows: list[Markup] = []
+    targets = view.targets()
+    if not many and targets:
+        by_metric = {name: target for (_, name), target in targets.items()}
+        cells = [
+            tag("td", f"≤ {units[name].value(by_metric[name])}" if name in by_metric else "", data_label=_data_label(name, units))
+            for name in columns
+        ]
+        rows.append(tag("tr", tag("th", "objective", scope="row"), *cells, class_="target"))
+    for option in view.options:
+        price = option.overall.get("usd_per_hour")
+        best = option.name == view.winner
+        name = tag(
+            "th",
+            option.name,
+            tag("span", "cheapest that meets all", class_="badge") if best else None,
+            tag("small", f"{Unit('').value(price.value)} $/h") if price is not None else None,
+            scope="row",
+            class_="best" if best else None,
+        )
+        rows.append(tag("tr", name, *(_cell(option, None, column, units) for column in columns)))
+        if many:
+            for workload, figures in option.workloads.items():
+                shown = [c for c in columns if metric(c).unit == "time" or c in ("goodput_rps", "slo_attainment")]
+                cells = [
+                    _cell(option, workload, column, units) if column in shown and column in figures else tag("td")
+                    for column in columns
+                ]
+                rows.append(tag("tr", tag("th", workload, scope="row"), *cells, class_="inner"))
+    table = tag("table", tag("thead", tag("tr", tag("th", "option", scope="col"), *headings)), tag("tbody", *rows))
+    return tag("div", table, class_="scroll cards", role="region", aria_labelledby="options", tabindex=0)
+
+
+def _data_label(name: str, units: Mapping[str, Unit]) -> str:
+    return f"{label(name)}{'' if units[name].suffix else f', {units[name].name}' if units[name].name else ''}"
+
+
+def _cell(option: Option, workload: str | None, name: str, units: Mapping[str, Unit]) -> Markup:
+    figures = option.overall if workload is None else option.workloads[workload]
+    figure, unit = figures.get(name), units[name]
+    if figure is None:
+        return tag("td", unit.value(None), data_label=_data_label(name, units))
+    fate = option.fate(workload, name)
+    value: Content = unit.value(figure.value)
+    if fate is not None:
+        value = tag("span", f"{value}{MARKS[fate.status]}", class_=fate.status, title=f"{SAID[fate.status]} its objective")
+    half = unit.half_width(figure.half_width, figure.value)
+    return tag("td", value, tag("span", half, class_="half") if half else None, data_label=_data_label(name, units))
+
+
+def _objectives_table(view: View) -> Markup:
+    many = len(view.workloads) > 1
+    headings = [tag("th", text, scope="col") for text in ("option", "objective", "figure", "outcome")]
+    rows = []
+    for option in view.options:
+        for fate in option.fates:
+            unit = unit_for(fate.metric, [fate.target])
+            after = "" if unit.suffix else f" {unit.name}"
+            wanted = f"{fate.workload}: " if many else ""
+            rows.append(
+                tag(
+                    "tr",
+                    tag("th", option.name, scope="row"),
+                    tag("td", f"{wanted}{label(fate.metric)} ≤ {unit.value(fate.target)}{after}"),
+                    tag("td", f"{unit.both(fate.figure.value, fate.figure.half_width)}{after}"),
+                    tag("td", tag("span", SAID[fate.status], class_=fate.status)),
+                )
+            )
+    table = tag("table", tag("thead", tag("tr", *headings)), tag("tbody", *rows), class_="words")
+    return tag("div", table, class_="scroll")
+
+
+def _plot(plot: Plot) -> Markup:
+    identity = f"plot-{plot.name}"
+    picture = tag("div", plot.svg(), role="img", aria_labelledby=identity, aria_describedby=f"{identity}-says")
+    return tag("figure", tag("h3", plot.title, id=identity), picture, tag("figcaption", plot.description, id=f"{identity}-says"))
+
+
+def _of_whom(names: Sequence[str], view: View) -> Markup | None:
+    return None if len(names) == len(view.options) else joined([tag("strong", ", ".join(names)), ": "])
+
+
+def _all_figures(option: Option, *, opened: bool) -> Markup:
+    groups: list[tuple[str, Mapping[str, Figure]]] = list(option.workloads.items())
+    if len(groups) != 1:
+        groups.insert(0, ("all requests", option.overall))
+    parts: list[Markup] = []
+    for name, figures in groups:
+        rows = []
+        for key in ("ttft", "tpot", "itl", "e2e", "queue"):
+            row = [figures.get(f"{key}_{statistic}") for statistic in STATISTICS]
+            found = [figure.value for figure in row if figure is not None]
+            if not found:
+                continue
+            unit = unit_for(f"{key}_mean", found)
+            cells = [tag("td", unit.both(f.value, f.half_width) if f is not None else unit.value(None)) for f in row]
+            rows.append(tag("tr", tag("th", f"{label(f'{key}_mean').split()[0]}, {unit.name}", scope="row"), *cells))
+        heads = [tag("th", text, scope="col") for text in (name, *STATISTICS)]
+        parts.append(tag("div", tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows)), class_="scroll"))
+    rest = [name for name in option.overall if metric(name).unit != "time"]
+    rows = []
+    for name in rest:
+        figure, unit = option.overall[name], unit_for(name, [option.overall[name].value])
+        text = unit.both(figure.value, figure.half_width) + ("" if unit.suffix else f" {unit.name}")
+        rows.append(tag("tr", tag("th", label(name), scope="row"), tag("td", text), tag("td", metric(name).meaning)))
+    heads = [tag("th", text, scope="col") for text in ("figure", "value", "meaning")]
+    table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows), class_="words facts")
+    return tag("details", tag("summary", option.name), *parts, tag("div", table, class_="scroll"), open=opened)
+
+
+def _facts(view: View) -> Markup:
+    rows = [
+        tag("tr", tag("th", key, scope="row"), tag("td", tag("code", value) if _hash_like(value) else value))
+        for key, value in _flat(view.manifest)
+    ]
+    heads = tag("tr", tag("th", "what", scope="col"), tag("th", "value", scope="col"))
+    return tag("div", tag("table", tag("thead", heads), tag("tbody", *rows), class_="words facts"), class_="scroll")
+
+
+def _hash_like(value: str) -> bool:
+    return len(value) >= 32 and " " not in value
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _flat(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+        for index, item in enumerate(value):
+            yield from _flat(item, f"{path}.{index}")
+    elif isinstance(value, list | tuple):
+        yield path, ", ".join(str(item) for item in value)
+    elif value is not None and value != {}:
+        yield path, str(value)
