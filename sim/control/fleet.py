@@ -1,12 +1,13 @@
 """The data plane: arrivals, routing and every replica's steps, in one lean calendar. SimPy keeps the clock of all that decides.
 
 Events at equal times: arrivals first (in table order, closed-loop re-issues after), then step ends by replica. A finished request
-leaves before its replica's next step is formed; a closed-loop user's next request is a new arrival, at the same time or later.
+leaves before its replica's next step is formed. A closed-loop user who does not think re-issues at the very time its request ended:
+that request arrives after all step ends of that time, since no client answers in no time.
 """
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush, heapreplace
+from heapq import heappop, heappush, heapreplace
 from typing import Final
 
 from sim.control.plan import FleetPlan
@@ -57,12 +58,11 @@ class Fleet:
         self.supply: dict[int, list[int]] = {loop.workload: [] for loop in plan.closed_loops}
         for row in range(len(arrivals) - 1, self.open_rows - 1, -1):
             self.supply[workloads[row]].append(row)
-        self.issues: list[tuple[float, int, int]] = []
+        self.issues: list[tuple[float, int, int, int]] = []  # (when, 1 if born then, issue number, row)
         self.issue_number = 0
         for loop in plan.closed_loops:
             for _ in range(loop.users):
-                self._issue(loop.workload, 0.0)
-        heapify(self.issues)
+                self._issue(loop.workload, 0.0, 0)
 
     def advance(self, until: float) -> bool:
         """Process every event up to and at ``until``. False when nothing is left to happen."""
@@ -76,9 +76,11 @@ class Fleet:
         ledger = self.ledger
         while True:
             arrival = next_open
+            late = False
             if closed and self.issues and self.issues[0][0] < arrival:
                 arrival = self.issues[0][0]
-            if calendar and calendar[0][0] < arrival:
+                late = self.issues[0][1] == 1
+            if calendar and (calendar[0][0] < arrival or (late and calendar[0][0] == arrival)):
                 if calendar[0][0] > until:
                     break
                 now, index, epoch = calendar[0]
@@ -103,14 +105,14 @@ class Fleet:
                 cursor += 1
                 next_open = arrivals[cursor] if cursor < open_rows else _NEVER
             else:
-                row = heappop(self.issues)[2]
+                row = heappop(self.issues)[3]
                 arrivals[row] = arrival
             ledger.end_time = arrival
-            self._arrive(row, arrival, closed)
+            self._arrive(row, arrival, late, closed)
         self.cursor = cursor
         return bool(calendar) or next_open != _NEVER or bool(self.issues)
 
-    def _arrive(self, row: int, now: float, closed: bool) -> None:
+    def _arrive(self, row: int, now: float, late: bool, closed: bool) -> None:
         ledger = self.ledger
         ledger.issued += 1
         prompt = self.prompt[row]
@@ -141,7 +143,7 @@ class Fleet:
         index = self.first_replica[number] + choice
         ledger.replica[row] = index
         replica = self.replicas[index]
-        if replica.arrive(row, prompt, output, self.priority[row], now):
+        if replica.arrive(row, prompt, output, self.priority[row], now, late):
             heappush(self.calendar, (replica.end, index, replica.epoch))
 
     def _release(self, finished: list[int], index: int, now: float, closed: bool) -> None:
@@ -169,13 +171,14 @@ class Fleet:
     def _reissue(self, row: int, now: float) -> None:
         workload = self.workload[row]
         if row >= self.open_rows:
-            self._issue(workload, now + self.think[workload])
+            think = self.think[workload]
+            self._issue(workload, now + think, 0 if think > 0.0 else 1)
 
-    def _issue(self, workload: int, when: float) -> None:
+    def _issue(self, workload: int, when: float, born: int) -> None:
         supply = self.supply[workload]
         if supply and when < self.plan.horizon:
             self.issue_number += 1
-            heappush(self.issues, (when, self.issue_number, supply.pop()))
+            heappush(self.issues, (when, born, self.issue_number, supply.pop()))
 
     def finish(self) -> Ledger:
         """Close the books of a fleet that will not be advanced further: spans in progress, and the totals replicas keep themselves."""

@@ -60,15 +60,20 @@ class Replica:
         self._repeats = 0
         self._gaps: dict[int, float] = {}  # requests cut off between two tokens: when they had the last one
 
-    def arrive(self, row: int, prompt_tokens: int, output_tokens: int, priority: int, now: float) -> bool:
-        """Queue request ``row`` at ``now``. True when ``end`` changed: a step began, or the span was cut for it."""
+    def arrive(
+        self, row: int, prompt_tokens: int, output_tokens: int, priority: int, now: float, late: bool = False
+    ) -> bool:
+        """Queue request ``row`` at ``now``. True when ``end`` changed: a step began, or the span was cut for it.
+
+        A step that ends at ``now`` sees it, unless it is ``late``: then the step after that one is the first that can.
+        """
         scheduler = self.scheduler
         scheduler.add(row, prompt_tokens, output_tokens, priority, now)
         if self.end == _NEVER:
             self.begin(now)
             return self.end != _NEVER
         if self._repeats > 1 and scheduler.may_admit_newest(row, prompt_tokens):
-            return self._cut(now)
+            return self._cut(now, late)
         return False
 
     def complete(self, now: float) -> list[int]:
@@ -178,9 +183,11 @@ class Replica:
         """Seconds of the first ``steps`` steps of the span."""
         return steps * self._first + self._growth * (steps * (steps - 1) // 2)
 
-    def _cut(self, now: float) -> bool:
+    def _cut(self, now: float, late: bool) -> bool:
         """End the span with the step that is in progress at ``now``. True when that is sooner than it would have ended."""
         repeats = self._steps_by(now)
+        if late and self._start + self._lasting(repeats) == now:
+            repeats += 1
         if repeats >= self._repeats:
             return False
         self._repeats = repeats
