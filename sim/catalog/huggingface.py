@@ -43,7 +43,7 @@ _REFUSED_TYPES = {
 }  # fmt: skip
 _REFUSED_KEYS = ("hybrid_override_pattern", "ssm_state_size", "state_size", "mamba_d_state", "block_configs",
                  "global_head_dim", "linear_num_key_heads", "linear_attn_config")  # fmt: skip
-_TIED = ("gemma", "gpt2", "opt", "bloom", "cohere", "gpt_bigcode")
+_TIED = ("gemma", "gemma2", "gemma3", "gpt2", "opt", "bloom", "cohere", "gpt_bigcode")
 _UNGATED = ("gpt2", "opt", "bloom", "gpt_neox", "gpt_bigcode", "gptj", "gpt_neo", "phi", "starcoder2", "falcon")
 _QK_NORM = ("qwen3", "gemma3", "glm4_moe", "minimax_m2", "olmo2")
 _ALL_WINDOWED = ("mistral", "phi3", "starcoder2", "phimoe")
