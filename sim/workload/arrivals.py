@@ -1,9 +1,10 @@
 """Arrival processes: a renewal process of unit rate, run on a clock whose speed is the arrival rate.
 
-Two parts make every open-loop process. :class:`Gaps` says how irregular arrivals are at a given rate (the coefficient of
-variation inside a window); a clock says how the rate moves (constant, along a curve, between states, or wandering). With
-``U`` the cumulated gaps and ``L(t)`` the integral of the rate, arrivals are at ``L^-1(U)``. Fluctuations of the rate show up
-in the dispersion of counts over minutes, irregular gaps in the dispersion over seconds, so both can be matched to a trace.
+Two parts make every open-loop process. The gaps (:mod:`sim.workload.gaps`) say how irregular arrivals are at a given
+rate (the coefficient of variation inside a window); a clock says how the rate moves (constant, along a curve, between
+states, or wandering). With ``U`` the cumulated gaps and ``L(t)`` the integral of the rate, arrivals are at ``L^-1(U)``.
+Fluctuations of the rate show up in the dispersion of counts over minutes, irregular gaps in the dispersion over seconds, so
+both can be matched to a trace.
 
 Random numbers are drawn in blocks of fixed size: a shorter horizon sees the first part of the same arrivals.
 """
@@ -19,21 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.kernel.clock import QUANTUM, TICKS_PER_SECOND
+from sim.workload.gaps import Gaps
 
 __all__ = [
     "Clock",
     "Constant",
     "Curve",
-    "Deterministic",
-    "Exponential",
-    "Gamma",
-    "Gaps",
-    "Hyperexponential",
     "RatePath",
     "Switching",
     "Wandering",
     "arrive",
-    "gaps_of",
     "to_grid",
 ]
 
@@ -46,95 +42,6 @@ _RATE_BLOCK = 1_024
 def to_grid(seconds: Floats) -> Floats:
     """``seconds`` rounded to the time grid of the simulation."""
     return np.asarray(np.rint(seconds * TICKS_PER_SECOND) * QUANTUM, dtype=np.float64)
-
-
-class Gaps(Protocol):
-    """Gaps between arrivals, mean 1."""
-
-    def first(self, generator: np.random.Generator) -> float:
-        """Time to the first arrival, seen from time 0."""
-        ...
-
-    def draw(self, generator: np.random.Generator, count: int) -> Floats:
-        """``count`` gaps."""
-        ...
-
-
-@dataclass(frozen=True)
-class Exponential:
-    """Poisson arrivals."""
-
-    def first(self, generator: np.random.Generator) -> float:
-        return float(generator.standard_exponential())
-
-    def draw(self, generator: np.random.Generator, count: int) -> Floats:
-        return generator.standard_exponential(count)
-
-
-@dataclass(frozen=True)
-class Deterministic:
-    """Evenly spaced arrivals; the first comes one gap after time 0."""
-
-    def first(self, generator: np.random.Generator) -> float:
-        return 1.0
-
-    def draw(self, generator: np.random.Generator, count: int) -> Floats:
-        return np.ones(count)
-
-
-@dataclass(frozen=True)
-class Gamma:
-    """Gamma gaps of a given coefficient of variation, started in equilibrium, so that the rate holds from time 0.
-
-    The equilibrium residual of a renewal process is a uniform part of a length-biased gap, and a length-biased
-    Gamma(k) is Gamma(k + 1) (Cox, Renewal Theory, ch. 5).
-    """
-
-    cv: float
-
-    def first(self, generator: np.random.Generator) -> float:
-        shape = self.cv**-2
-        return float(generator.random() * generator.standard_gamma(shape + 1.0) / shape)
-
-    def draw(self, generator: np.random.Generator, count: int) -> Floats:
-        shape = self.cv**-2
-        return generator.standard_gamma(shape, count) / shape
-
-
-@dataclass(frozen=True)
-class Hyperexponential:
-    """A mixture of exponential gaps: bursts (short means) and pauses (long means), started in equilibrium.
-
-    ``weights`` sum to 1 and ``sum(weights * means)`` is 1.
-    """
-
-    weights: tuple[float, ...]
-    means: tuple[float, ...]
-
-    @property
-    def cv(self) -> float:
-        """Coefficient of variation of a gap."""
-        return math.sqrt(2.0 * sum(w * m * m for w, m in zip(self.weights, self.means, strict=True)) - 1.0)
-
-    def first(self, generator: np.random.Generator) -> float:
-        # length-biased choice of the phase; the exponential has no memory
-        biased = np.cumsum(np.array(self.weights) * np.array(self.means))
-        phase = int(np.searchsorted(biased, generator.random() * biased[-1], side="right"))
-        return float(generator.standard_exponential() * self.means[min(phase, len(self.means) - 1)])
-
-    def draw(self, generator: np.random.Generator, count: int) -> Floats:
-        edges = np.cumsum(self.weights)[:-1]
-        phases = np.searchsorted(edges, generator.random(count), side="right")
-        return np.asarray(np.array(self.means)[phases] * generator.standard_exponential(count))
-
-
-def gaps_of(process: str, cv: float) -> Gaps:
-    """Gaps by the name a scenario uses: ``poisson``, ``gamma`` (with its ``cv``) or ``deterministic``."""
-    if process == "deterministic" or cv == 0.0:
-        return Deterministic()
-    if process == "poisson" or cv == 1.0:
-        return Exponential()
-    return Gamma(cv)
 
 
 class RatePath(Protocol):
@@ -152,6 +59,10 @@ class Clock(Protocol):
         """A realisation; ``generator`` is its own, so that gaps and rates come from separate streams."""
         ...
 
+    def expected(self, horizon: float) -> float:
+        """The expected number of arrivals in [0, ``horizon``)."""
+        ...
+
 
 @dataclass(frozen=True)
 class Constant:
@@ -161,6 +72,9 @@ class Constant:
 
     def path(self, generator: np.random.Generator) -> RatePath:
         return self
+
+    def expected(self, horizon: float) -> float:
+        return self.rate * horizon
 
     def invert(self, work: Floats, horizon: float) -> Floats:
         if self.rate <= 0.0:
@@ -183,12 +97,23 @@ class Curve:
     def path(self, generator: np.random.Generator) -> RatePath:
         return self
 
-    def invert(self, work: Floats, horizon: float) -> Floats:
+    def expected(self, horizon: float) -> float:
+        """No fewer than are expected: a lap, or a horizon within the curve, is counted whole."""
+        times, rates, done = self._integral()
+        if self.periods is None:
+            return float(done[-1] + max(horizon - times[-1], 0.0) * rates[-1])
+        return float(done[-1]) * min(self.periods, horizon // times[-1] + 1.0 if times[-1] > 0.0 else 1.0)
+
+    def _integral(self) -> tuple[Floats, Floats, Floats]:
+        """Times from 0 on, the rates there, and the integral of the rate up to them."""
         times, rates = np.array(self.times), np.array(self.rates)
         if times[0] > 0.0:
             times, rates = np.insert(times, 0, 0.0), np.insert(rates, 0, rates[0])
+        return times, rates, np.concatenate(([0.0], np.cumsum(np.diff(times) * (rates[:-1] + rates[1:]) / 2.0)))
+
+    def invert(self, work: Floats, horizon: float) -> Floats:
+        times, rates, done = self._integral()
         lengths = np.diff(times)
-        done = np.concatenate(([0.0], np.cumsum(lengths * (rates[:-1] + rates[1:]) / 2.0)))
         total, end = float(done[-1]), float(times[-1])
         laps = np.zeros(len(work))
         if self.periods is not None:
@@ -268,6 +193,10 @@ class Switching:
             return Constant(0.0)
         return _SteppedPath(_StateSteps(self, generator))
 
+    def expected(self, horizon: float) -> float:
+        whole = sum(self.dwell)
+        return horizon * sum(rate * dwell for rate, dwell in zip(self.rates, self.dwell, strict=True)) / whole
+
 
 class _StateSteps:
     def __init__(self, process: Switching, generator: np.random.Generator) -> None:
@@ -297,6 +226,9 @@ class Wandering:
         if self.cv == 0.0:
             return Constant(self.rate)
         return _SteppedPath(_WanderingSteps(self, generator))
+
+    def expected(self, horizon: float) -> float:
+        return self.rate * horizon
 
 
 class _WanderingSteps:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from sim.errors import TraceError
 from sim.kernel.streams import generator
-from sim.workload.arrivals import Clock, Gamma, Gaps, Hyperexponential, Wandering, arrive
+from sim.workload.arrivals import Clock, Wandering, arrive
 from sim.workload.figures import WINDOWS, arrival_figures, figures, rank_correlation
+from sim.workload.gaps import Gamma, Gaps, Hyperexponential
 from sim.workload.trace import Trace, spread
 
 __all__ = ["draw_figures", "fit", "fit_arrivals", "fit_lengths", "to_text"]

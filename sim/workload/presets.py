@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from sim.errors import ConfigError, Problem, did_you_mean
 
 if TYPE_CHECKING:
-    from sim.workload.arrivals import Clock, Gaps
+    from sim.workload.arrivals import Clock
+    from sim.workload.gaps import Gaps
     from sim.workload.lengths import JointLengths
 
 __all__ = ["Preset", "from_content", "names", "preset"]
@@ -44,7 +45,8 @@ class Preset:
 
     def process(self) -> tuple[Clock, Gaps]:
         """The arrival process."""
-        from sim.workload.arrivals import Gamma, Hyperexponential, Wandering
+        from sim.workload.arrivals import Wandering
+        from sim.workload.gaps import Gamma, Hyperexponential
 
         wander, given = self.arrivals["wander"], self.arrivals["gaps"]
         gaps: Gaps

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sim.errors import ConfigError, Problem
-from sim.workload.arrivals import Clock, Constant, Curve, Gaps, Switching, gaps_of
+from sim.workload.arrivals import Clock, Constant, Curve, Switching
+from sim.workload.gaps import Gaps, gaps_of
 from sim.workload.lengths import (
     MAX_TOKENS,
     Fixed,
@@ -25,6 +26,9 @@ from sim.workload.presets import preset
 __all__ = ["OpenLoop", "arrivals_kind", "field", "joint_lengths", "open_loop"]
 
 _KINDS = ("closed_loop", "mmpp", "curve", "preset", "trace", "rate")
+
+_SHORTEST_DWELL = 0.001
+"""Of the states of an MMPP: shorter ones take for ever to draw, and nobody could tell them from a constant rate."""
 
 
 def field(source: Any, name: str, default: Any = None) -> Any:
@@ -69,7 +73,13 @@ def open_loop(arrivals: Any) -> OpenLoop:
     if kind == "mmpp":
         mmpp = field(arrivals, "mmpp")
         rates = tuple(float(rate) * factor for rate in field(mmpp, "rates"))
-        return OpenLoop(Switching(rates, tuple(float(dwell) for dwell in field(mmpp, "dwell"))), gaps)
+        dwell = tuple(float(seconds) for seconds in field(mmpp, "dwell"))
+        if sum(dwell) < _SHORTEST_DWELL * len(dwell):
+            problem = (
+                f"a state lasts {sum(dwell) / len(dwell):.3g} s on average; at least {_SHORTEST_DWELL} s is needed"
+            )
+            raise ConfigError([Problem(problem, path="arrivals.mmpp.dwell")])
+        return OpenLoop(Switching(rates, dwell), gaps)
     times, rates = zip(*((float(at), float(rate) * factor) for at, rate in field(arrivals, "curve")), strict=True)
     loop = field(arrivals, "loop", False)
     periods = None if loop is False else math.inf if loop is True else float(loop)

@@ -27,6 +27,13 @@ Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
+MAX_ROWS = 50_000_000
+"""Of one workload. More is a mistake in a unit sooner than a wish, and would not fit into memory."""
+
+_FASTEST_TOKEN = 0.002
+_CLOSED_LOOP_ROWS = 1_000_000
+
+
 @dataclass(slots=True)
 class RequestTable:
     """One row a request, as columns of one length.
@@ -105,7 +112,10 @@ def _draw_part(spec: Any, horizon: float | None, limit: int | None, seed: int, r
         problem = "never ends: give the run a duration or a number of requests"
         raise ConfigError([Problem(problem, path=f"workloads.{spec.name}.arrivals")])
     if kind == "closed_loop":
-        arrival = np.full(_closed_loop_rows(int(get(spec.arrivals, "closed_loop")), horizon, limit), np.nan)
+        _, output = lengths.draw(generator(seed, replication, f"lengths/{spec.name}"), 1_000)
+        fastest = float(output.mean()) * _FASTEST_TOKEN + float(get(spec.arrivals, "think", 0.0))
+        users = int(get(spec.arrivals, "closed_loop"))
+        arrival = np.full(_closed_loop_rows(users, fastest, horizon, limit), np.nan)
     else:
         process = open_loop(spec.arrivals)
         streams = (
@@ -113,6 +123,7 @@ def _draw_part(spec: Any, horizon: float | None, limit: int | None, seed: int, r
             generator(seed, replication, f"arrivals/{spec.name}/rate"),
         )
         end = math.inf if horizon is None else horizon * process.compression
+        _check_size(process.clock.expected(end) if limit is None else float(limit), spec.name)
         arrival = arrive(process.clock, process.gaps, streams, end, limit) / process.compression
         shake = float(get(spec.arrivals, "jitter", 0.0))
         if shake > 0.0:
@@ -133,11 +144,19 @@ def _draw_part(spec: Any, horizon: float | None, limit: int | None, seed: int, r
     )
 
 
-def _closed_loop_rows(users: int, horizon: float | None, limit: int | None) -> int:
-    """How many requests to have ready: more than the users can issue, where they are not counted out."""
+def _check_size(requests: float, workload: str) -> None:
+    if not requests <= MAX_ROWS:
+        problem = f"would draw about {requests:.3g} requests; a run can hold {MAX_ROWS:,} of a workload"
+        raise ConfigError([Problem(problem, path=f"workloads.{workload}.arrivals")])
+
+
+def _closed_loop_rows(users: int, fastest: float, horizon: float | None, limit: int | None) -> int:
+    """How many requests to have ready: more than the users can issue if none takes less than ``fastest`` seconds."""
     if limit is not None:
         return limit
-    return max(10_000, users * 200) * math.ceil(max(horizon or 0.0, 1.0) / 600.0)
+    seconds = horizon or 0.0
+    usual = max(10_000, users * 200) * math.ceil(max(seconds, 1.0) / 600.0)
+    return int(min(max(usual, users * seconds / fastest), max(_CLOSED_LOOP_ROWS, 2 * users)))
 
 
 def _replay(
@@ -156,6 +175,7 @@ def _replay(
             raise TraceError(f"{read.source}: no request arrives in slice [{start}, {end}] of its {read.span:.6g} s")
     factor = float(get(given, "scale", 1.0))
     periods = _periods(trace, get(given, "loop", False), horizon, limit, factor, spec.name)
+    _check_size(float(periods) * len(trace), spec.name)
     trace = transforms.scale(transforms.loop(trace, periods), factor)
     trace = transforms.jitter(
         trace, float(get(given, "jitter", 0.0)), generator(seed, replication, f"arrivals/{spec.name}/jitter")

@@ -8,21 +8,9 @@ import numpy as np
 import pytest
 
 from sim.kernel.streams import generator
-from sim.workload.arrivals import (
-    Clock,
-    Constant,
-    Curve,
-    Deterministic,
-    Exponential,
-    Gamma,
-    Gaps,
-    Hyperexponential,
-    Switching,
-    Wandering,
-    arrive,
-    gaps_of,
-)
+from sim.workload.arrivals import Clock, Constant, Curve, Switching, Wandering, arrive
 from sim.workload.figures import dispersion
+from sim.workload.gaps import Deterministic, Exponential, Gamma, Gaps, Hyperexponential, gaps_of
 
 BURSTY = Hyperexponential((0.6, 0.3, 0.1), (0.1, 0.8, 7.0))
 

@@ -168,8 +168,33 @@ def test_what_cannot_be_drawn_is_a_config_error():
         draw([workload("chat", rate=1.0)], None, None, 1, 0)
     with pytest.raises(ConfigError, match="needs lengths"):
         draw([workload("chat", None, rate=1.0)], 10.0, None, 1, 0)
+    with pytest.raises(ConfigError, match="lasts 1e-09 s on average; at least"):
+        draw([workload("chat", mmpp={"rates": [1.0, 2.0], "dwell": [1e-9, 1e-9]})], 10.0, None, 1, 0)
     with pytest.raises(ConfigError, match="did you mean 'azure-2023-conv'"):
         draw([workload("chat", None, preset="azure-2023-con")], 10.0, None, 1, 0)
+
+
+@pytest.mark.parametrize(
+    "arrivals",
+    [
+        {"rate": 1e9},
+        {"preset": "reasoning", "scale": 1e6},
+        {"mmpp": {"rates": [1e9, 0.0], "dwell": [1.0, 1.0]}},
+        {"curve": [[0, 0.0], [3600, 1e9]]},
+        {"curve": [[0, 0.0], [1e-3, 1e9]], "loop": True},
+    ],
+)
+def test_more_requests_than_fit_into_memory_are_refused_before_they_are_drawn(arrivals: dict[str, Any]):
+    with pytest.raises(ConfigError, match=r"workloads.chat.arrivals: would draw about .* requests; a run can hold"):
+        draw([workload("chat", **arrivals)], 3_600.0, None, 1, 0)
+
+
+def test_closed_loop_users_have_more_requests_than_they_can_issue():
+    """At 2 ms a token, faster than any GPU decodes; and no more than a million."""
+    short = {"prompt": 10, "output": 10}
+    assert len(draw([workload("users", short, closed_loop=32)], 600.0, None, 1, 0)) == 32 * 600 / 0.02
+    assert len(draw([workload("users", short, closed_loop=32, think=0.98)], 600.0, None, 1, 0)) == 32 * 600
+    assert len(draw([workload("users", short, closed_loop=5_000)], 6_000.0, None, 1, 0)) == 1_000_000
 
 
 def test_lengths_may_be_given_as_named_quantiles():

@@ -72,9 +72,9 @@ def test_a_trace_of_coarse_ticks_says_so(tmp_path: Path):
 def test_a_drawn_table_and_a_trace_in_memory_are_shown_too(tmp_path: Path):
     spec = SimpleNamespace(name="chat", priority=0, arrivals={"rate": 5.0}, lengths={"prompt": 10, "output": 20})
     users = SimpleNamespace(name="users", priority=0, arrivals={"closed_loop": 2}, lengths={"prompt": 10, "output": 20})
-    seen = inspect(draw([spec, users], 1_000.0, None, 0, 0))
+    seen = inspect(draw([spec, users], 1_000.0, 4_000, 0, 0))
     assert seen.figures["rate"] == pytest.approx(5.0, rel=0.1)
-    assert seen.notes == ("20000 closed-loop requests have no arrival of their own",)
+    assert seen.notes == ("4000 closed-loop requests have no arrival of their own",)
     path = tmp_path / "t.csv"
     path.write_text("arrival_s,prompt_tokens,output_tokens\n0,1,1\n1,2,2\n")
     assert inspect(read(str(path))).figures["requests"] == 2.0
