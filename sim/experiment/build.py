@@ -15,8 +15,8 @@ from sim.experiment.engine import choose_profile, engine_settings
 from sim.serving.settings import EngineSettings
 
 if TYPE_CHECKING:
-    from sim.catalog import Gpu
-    from sim.config import Deployment, Pool, Scenario
+    from sim.config import Deployment, Scenario
+    from sim.config.fleet import Machine
     from sim.control.plan import FleetPlan
     from sim.control.router import Router
     from sim.perf.steptable import StepTable
@@ -68,7 +68,7 @@ _built: dict[str, System] = {}  # the last systems built in this process, by dig
 
 def _resolve(scenario: Scenario) -> System:
     warnings: list[str] = []
-    machines = {pool.name: _machine(pool) for pool in scenario.cluster.pools}
+    machines = {pool.name: pool.machine() for pool in scenario.cluster.pools}
     nodes = _nodes(scenario, machines)
     placed = tuple(
         _place(scenario, deployment, machines[deployment.pool], share, warnings)
@@ -77,24 +77,7 @@ def _resolve(scenario: Scenario) -> System:
     return System(scenario, placed, tuple(_serving(scenario)), tuple(warnings))
 
 
-@dataclass(frozen=True)
-class _Machine:
-    gpu: Gpu
-    gpus: int
-    usd_per_hour: float
-
-
-def _machine(pool: Pool) -> _Machine:
-    """The machine a pool is made of: by its catalog name, or as the scenario describes it."""
-    from sim import catalog
-
-    if pool.instance is not None:
-        instance = catalog.instance(pool.instance)
-        return _Machine(catalog.gpu(instance.gpu), instance.gpus, instance.usd_per_hour)
-    return _Machine(catalog.gpu(pool.gpu), pool.gpus_per_node, pool.price)
-
-
-def _nodes(scenario: Scenario, machines: dict[str, _Machine]) -> list[float]:
+def _nodes(scenario: Scenario, machines: dict[str, Machine]) -> list[float]:
     """Machines each deployment is billed for: whole ones by pool, shared by GPUs where deployments share a pool."""
     from sim.hardware.node import nodes_needed
 
@@ -122,15 +105,16 @@ def _nodes(scenario: Scenario, machines: dict[str, _Machine]) -> list[float]:
     return shares
 
 
-def _place(scenario: Scenario, deployment: Deployment, machine: _Machine, nodes: float, warnings: list[str]) -> Placed:
+def _place(scenario: Scenario, deployment: Deployment, machine: Machine, nodes: float, warnings: list[str]) -> Placed:
     from sim import catalog
     from sim.perf.compile import step_table
 
     model = scenario.models[deployment.model]
     architecture = catalog.model(model.architecture)
+    gpu = catalog.gpu(machine.gpu)
     where = f"deployments.{deployment.name}"
-    profile = choose_profile(deployment, model.dtype, architecture, machine.gpu, where, warnings)
-    settings = engine_settings(deployment, model.max_model_len, architecture, machine.gpu, profile, where, warnings)
+    profile = choose_profile(deployment, model.dtype, architecture, gpu, where, warnings)
+    settings = engine_settings(deployment, model.max_model_len, architecture, gpu, profile, where, warnings)
     step = step_table(
         profile, settings.max_num_seqs, settings.max_num_batched_tokens, host_overhead=deployment.engine.host_overhead
     )
@@ -143,7 +127,7 @@ def _place(scenario: Scenario, deployment: Deployment, machine: _Machine, nodes:
         router_parameters=deployment.router.parameters,
         profile=profile.name,
         profile_source=profile.provenance.source,
-        gpu=machine.gpu.name,
+        gpu=gpu.name,
         gpus=deployment.replicas * deployment.tensor_parallel,
         nodes=nodes,
         usd_per_hour=nodes * machine.usd_per_hour,

@@ -1,0 +1,51 @@
+"""What a result was made from: enough to make it again byte for byte, and nothing that differs between two such runs."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+from sim import __version__
+from sim.experiment.build import build
+
+if TYPE_CHECKING:
+    from sim.config import Scenario
+
+__all__ = ["manifest"]
+
+
+def manifest(scenario: Scenario, replications: int) -> dict[str, Any]:
+    """Scenario digest, seed, versions, and for each deployment its profile, settings, machines and price."""
+    system = build(scenario)
+    return {
+        "twinfer": __version__,
+        "python": python_version(),
+        "packages": {name: _version(name) for name in ("numpy", "scipy", "simpy", "pydantic", "pyarrow")},
+        "scenario": scenario.digest(),
+        "option": scenario.option,
+        "seed": scenario.run.seed,
+        "replications": replications,
+        "deployments": {
+            placed.name: {
+                "replicas": placed.replicas,
+                "gpu": placed.gpu,
+                "gpus": placed.gpus,
+                "machines": placed.nodes,
+                "usd_per_hour": placed.usd_per_hour,
+                "profile": placed.profile,
+                "profile_source": placed.profile_source,
+                "engine": {name: getattr(placed.settings, name) for name in placed.settings.__dataclass_fields__},
+                "router": {"kind": placed.router_kind, **placed.router_parameters},
+            }
+            for placed in system.deployments
+        },
+        "warnings": list(system.warnings),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"

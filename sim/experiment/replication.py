@@ -1,0 +1,105 @@
+"""One replication of a scenario, from the draw of its requests to its record."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from sim.experiment.build import System, build, plan
+from sim.experiment.sampler import Sampler
+
+if TYPE_CHECKING:
+    from sim.config import Scenario
+    from sim.control.plan import FleetPlan
+    from sim.observe.record import ReplicationRecord
+    from sim.serving.ledger import Ledger
+
+__all__ = ["replicate"]
+
+_SAMPLES = 240  # on a timeline, when the scenario does not say how often
+
+
+def replicate(scenario: Scenario, replication: int) -> ReplicationRecord:
+    """Run replication number ``replication``; its outcome depends on nothing but the scenario and that number."""
+    from sim.observe.record import DeploymentFacts, ReplicationRecord, WorkloadFacts
+
+    system = build(scenario)
+    drawn = plan(system, replication)
+    horizon = _horizon(drawn)
+    ledger, timeline, outside = _run(scenario, drawn, horizon)
+    deployments = tuple(
+        DeploymentFacts(
+            placed.name, placed.replicas, placed.gpus, placed.usd_per_hour, kv_blocks=placed.settings.kv_blocks - 1
+        )
+        for placed in system.deployments
+    )
+    workloads = tuple(
+        WorkloadFacts(workload.name, workload.model, workload.tenant, dict(workload.objectives))
+        for workload in scenario.workloads
+    )
+    return ReplicationRecord.of(
+        replication,
+        drawn.table,
+        ledger,
+        workloads=workloads,
+        deployments=deployments,
+        deployment_of=system.deployment_of,
+        horizon=horizon if math.isfinite(horizon) else ledger.end_time,
+        timeline=timeline,
+        events=_extrapolations(system, outside),
+    )
+
+
+def _horizon(drawn: FleetPlan) -> float:
+    """When the last request may arrive: the scenario's duration, or the last of its requests."""
+    if math.isfinite(drawn.horizon):
+        return drawn.horizon
+    arrivals = drawn.table.arrival
+    known = arrivals[~(arrivals != arrivals)]
+    return float(known[-1]) if len(known) == len(arrivals) and len(known) else math.inf
+
+
+def _run(scenario: Scenario, drawn: FleetPlan, horizon: float) -> tuple[Ledger, dict[str, list[float]], list[int]]:
+    """The ledger, the timeline, and by deployment how many steps were priced outside what its profile measured."""
+    tables = [deployment.step for deployment in drawn.deployments]
+    before = [table.outside for table in tables]
+    if scenario.run.mode == "reference":
+        from sim.control import reference
+
+        ledger, timeline = reference.simulate(drawn), {}
+    else:
+        ledger, timeline = _fast(scenario, drawn, horizon)
+    return ledger, timeline, [table.outside - count for table, count in zip(tables, before, strict=True)]
+
+
+def _fast(scenario: Scenario, drawn: FleetPlan, horizon: float) -> tuple[Ledger, dict[str, list[float]]]:
+    from simpy import Environment
+
+    from sim.control.fleet import Fleet
+    from sim.kernel.drive import drive
+
+    fleet = Fleet(drawn)
+    period = scenario.run.sample_every
+    if period is None:
+        period = horizon / _SAMPLES if math.isfinite(horizon) and horizon > 0.0 else 10.0
+    sampler = Sampler(fleet, period)
+    env = Environment()
+    env.process(sampler.process(env))
+    drive(env, fleet, math.inf if drawn.drain else drawn.horizon)
+    return fleet.finish(), sampler.columns
+
+
+def _extrapolations(system: System, outside: list[int]) -> list[dict[str, object]]:
+    """An event for each deployment whose profile was asked for more than was measured."""
+    return [
+        {
+            "t_s": 0.0,
+            "kind": "extrapolated",
+            "deployment": placed.name,
+            "reason": "steps priced outside what the profile measured",
+            "steps": steps,
+            "profile": placed.profile,
+        }
+        for placed, steps in zip(system.deployments, outside, strict=True)
+        if steps
+    ]
