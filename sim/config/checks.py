@@ -1,0 +1,216 @@
+"""What only shows when the parts of a scenario are seen together: names that refer to each other, and whether it all fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sim.config.fleet import Deployment, Model, Pool
+from sim.config.run import Run
+from sim.config.tree import Node
+from sim.config.units import shown
+from sim.config.workload import Arrivals, Workload
+from sim.errors import TwinferError, did_you_mean
+
+__all__ = ["MAX_REQUESTS", "Parts", "check"]
+
+MAX_REQUESTS = 10**8
+"""More cannot be held in memory; a scenario that would draw more has a slip in its rate or duration."""
+
+Say = Callable[[Sequence[str | int], str], None]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a scenario; None where a part is wrong in itself and cannot be compared with others."""
+
+    run: Run | None
+    models: dict[str, Model | None]
+    pools: list[Pool | None]
+    workloads: list[Workload | None]
+    deployments: list[Deployment | None]
+
+
+def check(parts: Parts, tree: Node, say: Say) -> None:
+    """Tell ``say`` (path, message) everything that does not go together."""
+    _unique(tree, ("cluster", "pools"), say)
+    _unique(tree, ("workloads",), say)
+    _unique(tree, ("deployments",), say)
+    models = tree.fields.get("models")
+    if models is not None and models.value == {}:
+        say(("models",), "is empty; a scenario needs at least one")
+    _references(parts, tree, say)
+    _serving(parts, tree, say)
+    _fits(parts, say)
+    for index, deployment in enumerate(parts.deployments):
+        if deployment is not None:
+            _engine(index, deployment, parts.models.get(deployment.model), say)
+    _ends(parts, tree, say)
+
+
+def _items(tree: Node, where: Sequence[str]) -> Node | None:
+    node: Node | None = tree
+    for step in where:
+        node = None if node is None else node.child(step)
+    return node
+
+
+def _names(tree: Node, *where: str) -> list[str]:
+    node = _items(tree, where)
+    return [item.name for item in node.items if item.name is not None] if node is not None else []
+
+
+def _unique(tree: Node, where: tuple[str, ...], say: Say) -> None:
+    node = _items(tree, where)
+    if node is None:
+        return
+    if isinstance(node.value, list) and not node.value:
+        say(where, "is empty; a scenario needs at least one")
+    first: dict[str, Node] = {}
+    for index, item in enumerate(node.items):
+        if item.name in first and item.name is not None:
+            line = first[item.name].fields["name"].place.line
+            say(
+                (*where, index, "name"),
+                f"{shown(item.name)} is the name of another one, on line {line}; names must differ",
+            )
+        elif item.name is not None:
+            first[item.name] = item
+
+
+def _refer(tree: Node, where: Sequence[str | int], what: str, known: Sequence[str], say: Say) -> None:
+    node: Node | None = tree
+    for step in where:
+        node = None if node is None else node.child(step)
+    if node is None or not isinstance(node.value, str) or node.value in known:
+        return
+    there = f"; there are {', '.join(known)}" if known else "; there are none"
+    say(where, f"{node.shown()} is not {what}{did_you_mean(node.value, known)}{there}")
+
+
+def _references(parts: Parts, tree: Node, say: Say) -> None:
+    models = list(parts.models)
+    pools, deployments = _names(tree, "cluster", "pools"), _names(tree, "deployments")
+    for index in range(len(parts.deployments)):
+        _refer(tree, ("deployments", index, "model"), "one of the models", models, say)
+        _refer(tree, ("deployments", index, "pool"), "one of the pools", pools, say)
+    for index in range(len(parts.workloads)):
+        _refer(tree, ("workloads", index, "model"), "one of the models", models, say)
+        _refer(tree, ("workloads", index, "deployment"), "one of the deployments", deployments, say)
+
+
+def _serving(parts: Parts, tree: Node, say: Say) -> None:
+    """Each workload has one deployment of its model, and knows the lengths of its requests."""
+    complete = all(deployment is not None for deployment in parts.deployments)
+    for index, workload in enumerate(parts.workloads):
+        if workload is None:
+            continue
+        serving = [d.name for d in parts.deployments if d is not None and d.model == workload.model]
+        named = next((d for d in parts.deployments if d is not None and d.name == workload.deployment), None)
+        if named is not None and named.model != workload.model:
+            message = f"serves model {shown(named.model)}, not {shown(workload.model)}"
+            say(("workloads", index, "deployment"), f"{shown(named.name)} {message}")
+        elif workload.deployment is None and complete and workload.model in parts.models:
+            if not serving:
+                say(("workloads", index, "model"), f"no deployment serves model {shown(workload.model)}")
+            elif len(serving) > 1:
+                say(("workloads", index), f"needs deployment: its model is served by {', '.join(serving)}")
+        if workload.lengths is None and workload.arrivals.kind not in ("preset", "trace"):
+            say(("workloads", index), "needs lengths: only presets and traces bring their own")
+
+
+def _fits(parts: Parts, say: Say) -> None:
+    """Every replica finds its GPUs on one node of the pool."""
+    for pool in parts.pools:
+        if pool is None:
+            continue
+        machine = pool.machine()
+        free = [machine.gpus] * pool.nodes
+        asked = [(i, d) for i, d in enumerate(parts.deployments) if d is not None and d.pool == pool.name]
+        has = f"pool {shown(pool.name)} has {pool.gpus} ({pool.nodes} x {machine.gpus})"
+        for index, deployment in sorted(asked, key=lambda pair: -pair[1].tensor_parallel):
+            size = deployment.tensor_parallel
+            if size > machine.gpus:
+                say(
+                    ("deployments", index, "tensor_parallel"),
+                    f"{size} GPUs are not in one machine of pool {shown(pool.name)}: it has {machine.gpus}",
+                )
+                continue
+            left = deployment.replicas
+            for node, gpus in enumerate(free):
+                placed = min(left, gpus // size)
+                free[node] -= placed * size
+                left -= placed
+                if not left:
+                    break
+            if left:
+                others = ", ".join(d.name for i, d in asked if i != index)
+                beside = f", which {others} use too" if others else ""
+                say(
+                    ("deployments", index, "replicas"), f"{deployment.replicas} x {size} GPUs do not fit: {has}{beside}"
+                )
+
+
+def _engine(index: int, deployment: Deployment, model: Model | None, say: Say) -> None:
+    from sim import catalog, profiles
+
+    size, engine = deployment.tensor_parallel, deployment.engine
+    where = ("deployments", index)
+    if model is not None:
+        shape = catalog.model(model.architecture)
+        if shape.heads % size:
+            say(
+                (*where, "tensor_parallel"), f"{size} does not divide the {shape.heads} attention heads of {shape.name}"
+            )
+        elif not shape.is_mla and shape.kv_heads % size and size % shape.kv_heads:
+            say(
+                (*where, "tensor_parallel"),
+                f"{size} neither divides nor is a multiple of the {shape.kv_heads} KV heads of {shape.name}",
+            )
+        longest = model.max_model_len or shape.max_model_len
+        length = engine.max_model_len or longest
+        if length > longest:
+            say((*where, "engine", "max_model_len"), f"{length} is more than the {longest} tokens the model takes")
+        budget = engine.max_num_batched_tokens
+        if not engine.enable_chunked_prefill and budget is not None and budget < length:
+            say(
+                (*where, "engine", "max_num_batched_tokens"),
+                f"{budget} is less than max_model_len {length}: without chunked prefill a whole prompt must fit in one step",
+            )
+    if deployment.profile is not None:
+        try:
+            measured = profiles.load(deployment.profile).tensor_parallel
+        except TwinferError:
+            return  # said where the name was read
+        if measured != size:
+            say((*where, "profile"), f"was measured with tensor_parallel {measured}, the deployment has {size}")
+
+
+def _ends(parts: Parts, tree: Node, say: Say) -> None:
+    """The run has an end, and not too many requests before it."""
+    run = parts.run
+    if run is None:
+        return
+    at: tuple[str, ...] = ("run",) if "run" in tree.fields else ()
+    endless = [w for w in parts.workloads if w is not None and (w.arrivals.kind != "trace" or w.arrivals.loop is True)]
+    if run.duration is None and run.requests is None and endless:
+        why = "repeats its trace for ever" if endless[0].arrivals.kind == "trace" else "has no end of its own"
+        say(at, f"needs duration or requests: workload {shown(endless[0].name)} {why}")
+    for index, workload in enumerate(parts.workloads):
+        if workload is None or run.duration is None or run.requests is not None:
+            continue
+        count = _peak(workload.arrivals) * workload.arrivals.scale * run.duration
+        if count > MAX_REQUESTS:
+            say(
+                ("workloads", index, "arrivals"),
+                f"would send about {count:.0e} requests in the run's {run.duration:g} s; at most {MAX_REQUESTS:.0e} can be simulated",
+            )
+
+
+def _peak(arrivals: Arrivals) -> float:
+    """The highest rate that is known without reading anything; requests a second."""
+    if arrivals.rate is not None:
+        return arrivals.rate
+    if arrivals.mmpp is not None:
+        return max(arrivals.mmpp.rates)
+    return max(rate for _, rate in arrivals.curve) if arrivals.curve is not None else 0.0
