@@ -1,10 +1,10 @@
 """What arrives: the whole workload is drawn before a run into one table of requests.
 
-arrivals, lengths    the processes a scenario can name
-presets              the same, fitted to published traces and shipped as numbers
-readers, trace       traces of one's own, and what can be done to them
-table                ``draw`` puts all of it into one ``RequestTable``
-fetch, inspect, fit  behind ``twinfer traces``
+- arrivals, gaps, lengths: the processes a scenario can name (spec reads them from it)
+- presets: the same, fitted to published traces and shipped as numbers (data)
+- readers, rows, trace: traces of one's own, and what can be done to them
+- table: ``draw`` puts all of it into one ``RequestTable``
+- fetch, inspect, fit: behind ``twinfer traces``; figures is how a workload is measured
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sim.errors import ConfigError
 from sim.kernel.streams import generator
 from sim.workload.arrivals import arrive
 from sim.workload.figures import arrival_figures, figures, length_figures
@@ -59,7 +60,7 @@ class Inspection:
             "figures": plain(self.figures),
             "measured": plain(self.measured),
             "errors": plain(self.errors),
-            "spread": {key: list(value) for key, value in self.spread.items()},
+            "spread": {key: list(value) for key, value in self.spread.items() if all(map(math.isfinite, value))},
             "source": self.source,
             "licence": self.licence,
             "citation": self.citation,
@@ -69,7 +70,7 @@ class Inspection:
 
 
 def inspect(what: str | Path | Preset | RequestTable | Trace, format: str = "auto") -> Inspection:
-    """The figures of a preset (by name), of a trace (by path or catalog name, or as read), or of a drawn table.
+    """The figures of a preset (by name or ``*.json`` file), of a trace (by path or catalog name, or as read), or of a drawn table.
 
     Raises TraceError for a trace that cannot be read.
     """
@@ -81,6 +82,11 @@ def inspect(what: str | Path | Preset | RequestTable | Trace, format: str = "aut
         return _of_trace(what)
     if str(what) in names():
         return _of_preset(preset(str(what)))
+    if str(what).endswith(".json") and Path(what).is_file():
+        try:
+            return _of_preset(preset(str(what)))
+        except ConfigError:
+            pass  # then it is a trace, or an error as one
     return _of_trace(read(str(what), format))
 
 
@@ -123,7 +129,7 @@ def _of_preset(chosen: Preset) -> Inspection:
     errors = {
         key: mean[key] - value if key == "rank_correlation" else mean[key] / value - 1.0
         for key, value in chosen.measured.items()
-        if key in mean and key not in ("requests", "duration_s")
+        if key in mean and key not in ("requests", "duration_s") and (value != 0.0 or key == "rank_correlation")
     }
     low_high = {key: np.quantile(values, (0.1, 0.9)).tolist() for key, values in columns.items() if key != "duration_s"}
     return Inspection(

@@ -6,6 +6,7 @@ what was measured on the data (``measured``), so that the fit can be judged with
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -29,7 +30,7 @@ class Preset:
 
     ``arrivals``: ``rate`` (1/s), ``wander`` {cv, time} of that rate, ``gaps`` {gamma: cv} or {hyperexponential: {weights, means}}.
     ``length_model``: ``prompt`` and ``output`` as [probability, tokens] pairs, and ``rank_correlation``.
-    ``measured``: figures of the data, under the names of :class:`sim.workload.inspect.Figures`; what is unknown is left out.
+    ``measured``: figures of the data, under the names of :mod:`sim.workload.figures`; what is unknown is left out.
     ``basis``: where each part comes from, in words.
     """
 
@@ -113,8 +114,37 @@ def from_content(content: Any) -> Preset:
             measured=content["measured"],
             basis=content["basis"],
         )
-        made.process()
-        made.lengths()
-    except (KeyError, TypeError, ValueError) as error:
+        fault = _fault(made)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError([Problem(f"is not a preset's content: {error!r}", path="preset")]) from error
+    if fault:
+        raise ConfigError([Problem(f"is not a preset that can be drawn from: {fault}", path="preset")])
     return made
+
+
+def _fault(made: Preset) -> str:
+    """What stands in the way of drawing from a preset, or an empty string."""
+    wander, gaps = made.arrivals["wander"], made.arrivals["gaps"]
+    if not 0.0 < made.arrivals["rate"] <= 1e9:
+        return f"arrivals.rate: {made.arrivals['rate']!r} is not a rate above 0"
+    if not (0.0 <= wander["cv"] <= 10.0 and 0.01 <= wander["time"] <= 1e9):
+        return f"arrivals.wander: {wander!r} is not a cv from 0 to 10 and a time from 0.01 s"
+    if "gamma" in gaps:
+        if not 1e-3 <= gaps["gamma"] <= 50.0:
+            return f"arrivals.gaps.gamma: {gaps['gamma']!r} is not a cv from 0.001 to 50"
+    else:
+        weights, means = gaps["hyperexponential"]["weights"], gaps["hyperexponential"]["means"]
+        mean = sum(weight * mean for weight, mean in zip(weights, means, strict=True))
+        if min(*weights, *means) <= 0.0 or abs(sum(weights) - 1.0) > 0.01 or abs(mean - 1.0) > 0.01:
+            return "arrivals.gaps.hyperexponential: weights must add up to 1, and means to 1 when weighted"
+    for which in ("prompt", "output"):
+        points = [(float(chance), float(tokens)) for chance, tokens in made.length_model[which]]
+        if not points or not all(0.0 <= chance <= 1.0 and 1.0 <= tokens <= 1e7 for chance, tokens in points):
+            return f"lengths.{which}: not [probability, tokens] pairs"
+        if any(b[0] <= a[0] or b[1] < a[1] for a, b in itertools.pairwise(points)):
+            return f"lengths.{which}: probabilities must rise, and tokens must not fall"
+    if not -1.0 <= made.length_model["rank_correlation"] <= 1.0:
+        return f"lengths.rank_correlation: {made.length_model['rank_correlation']!r} is not from -1 to 1"
+    if not all(isinstance(value, int | float) for value in made.measured.values()):
+        return "measured: not all figures are numbers"
+    return ""

@@ -133,6 +133,7 @@ def test_a_preset_of_ones_own_is_a_file(tmp_path: Path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(content))
     assert preset(str(path)).name == "mine"
+    assert inspect(path).kind == "preset"
     path.write_text("{")
     with pytest.raises(ConfigError, match=r"mine.json: preset: is not JSON"):
         preset(str(path))
@@ -141,6 +142,28 @@ def test_a_preset_of_ones_own_is_a_file(tmp_path: Path):
         preset(str(path))
     with pytest.raises(ConfigError, match="No such file"):
         preset(str(tmp_path / "none.json"))
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("arrivals", {"rate": 0.0}, "arrivals.rate: 0.0 is not a rate above 0"),
+        ("arrivals", {"wander": {"cv": -1.0, "time": 1.0}}, "arrivals.wander"),
+        ("arrivals", {"gaps": {"gamma": 0.0}}, "arrivals.gaps.gamma: 0.0 is not a cv"),
+        ("arrivals", {"gaps": {"hyperexponential": {"weights": [0.5, 0.5], "means": [1.0, 3.0]}}}, "must add up to 1"),
+        ("arrivals", {"gaps": {}}, "KeyError"),
+        ("arrivals", {"rate": "fast"}, "TypeError"),
+        ("lengths", {"prompt": [[0.5, 10.0], [0.4, 20.0]]}, "lengths.prompt: probabilities must rise"),
+        ("lengths", {"output": [[0.5, 0.0]]}, "lengths.output: not"),
+        ("lengths", {"rank_correlation": 2.0}, "lengths.rank_correlation: 2.0"),
+        ("measured", {"rate": "fast"}, "measured"),
+    ],
+)
+def test_a_preset_that_cannot_be_drawn_from_is_refused(part: str, value: dict, message: str):
+    content = _content("reasoning")
+    content[part] = {**content[part], **value}
+    with pytest.raises(ConfigError, match=message):
+        from_content(content)
 
 
 def _content(name: str) -> dict:
