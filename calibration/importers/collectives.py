@@ -8,6 +8,7 @@ from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from calibration.importers.outliers import despiked
 from calibration.importers.tables import read
 from sim.perf.monotone import Array, isotonic, line
 
@@ -64,11 +65,11 @@ def measured_link(
     Python that launches it, which a busy GPU hides). Without it, or without rows of ``tp`` GPUs, NCCL's all-reduce; without
     that ``otherwise``. All-gather is NCCL's.
     """
-    reduce = _curve(custom, tp, "all_reduce", counts) if custom else None
+    reduce = _curve(custom, tp, "all_reduce", counts, notes) if custom else None
     label = "vLLM's custom all-reduce under CUDA graphs"
     if reduce is None and nccl is not None:
-        reduce, label = _curve(nccl, tp, "all_reduce", counts), "NCCL's all-reduce"
-    gather = _curve(nccl, tp, "all_gather", counts) if nccl else None
+        reduce, label = _curve(nccl, tp, "all_reduce", counts, notes), "NCCL's all-reduce"
+    gather = _curve(nccl, tp, "all_gather", counts, notes) if nccl else None
     if gather is None and reduce is not None:
         notes.append(f"all-gather was not measured: {otherwise.note}")
     if reduce is None:
@@ -76,7 +77,7 @@ def measured_link(
     return Collectives(reduce, gather or otherwise.all_gather, "measured", f"tensor parallelism: {label}")
 
 
-def _curve(path: Path, tp: int, operation: str, counts: list[int]) -> Callable[[Array], Array] | None:
+def _curve(path: Path, tp: int, operation: str, counts: list[int], notes: list[str]) -> Callable[[Array], Array] | None:
     table = read(path, ("num_gpus", "message_size", "latency"), positive=("message_size", "latency"))
     if "op_name" in table.columns:
         table = table[table["op_name"] == operation]
@@ -87,5 +88,6 @@ def _curve(path: Path, tp: int, operation: str, counts: list[int]) -> Callable[[
     if len(mean) < 2:
         return None
     counts.append(len(mean))
-    size, seconds = mean.index.to_numpy(float) * 2.0, isotonic(mean.to_numpy(float) * 1e-3)
+    size, seconds = despiked(mean.index.to_numpy(float) * 2.0, mean.to_numpy(float) * 1e-3, operation, notes)
+    seconds = isotonic(seconds)
     return lambda of: line(of, size, seconds)

@@ -20,6 +20,7 @@ from calibration.importers.collectives import Collectives, assumed_link
 from calibration.importers.memory import memory
 from calibration.importers.mixed import mixed_blocks, spread
 from calibration.importers.naming import check_same, check_split, dtype_name, profile_name
+from calibration.importers.outliers import cleaned
 from calibration.importers.tables import find, read, read_yaml, rounded
 from sim import catalog
 from sim.errors import ProfileError
@@ -83,7 +84,7 @@ def import_layers(
         )
     if "decode_q_len" in attention.columns:
         attention = attention[attention["decode_q_len"] == 1]
-    prefill, decode = _prefill(place, attention, shape.layers), _decode(place, attention, shape.layers)
+    prefill, decode = _prefill(place, attention, shape.layers, notes), _decode(place, attention, shape.layers, notes)
     mixed = mixed_blocks(attention, shape.layers)
     skew_path = find(place, "skew.csv", "skew.csv.gz")
     unequal = spread(skew_path, attention, shape.layers, notes) if skew_path else None
@@ -258,13 +259,14 @@ def _cells(values: Array) -> tuple[tuple[float | None, ...], ...]:
     return tuple(tuple(None if np.isnan(cell) else rounded(float(cell)) for cell in row) for row in values)
 
 
-def _prefill(folder: Path, table: pd.DataFrame, layers: int) -> PromptGrid:
+def _prefill(folder: Path, table: pd.DataFrame, layers: int, notes: list[str]) -> PromptGrid:
     alone = table[(table["n_decode"] == 0) & (table["prefill_chunk"] > 0)]
     if alone.empty or not (alone["kv_prefill"] == 0).any():
         raise ProfileError(
             f"{_path(folder, 'attention')}: no rows of prefill alone without past (n_decode 0, kv_prefill 0)"
         )
     chunks, pasts, values = _pivot(alone, "prefill_chunk", "kv_prefill", layers)
+    values = cleaned(values, ("chunk", "past"), (chunks, pasts), "prefill attention", notes)
     keep = ~np.isnan(values[:, 0])
     chunks, values = chunks[keep], values[keep]
     errors = heldout.columns(pasts, values)
@@ -276,11 +278,12 @@ def _prefill(folder: Path, table: pd.DataFrame, layers: int) -> PromptGrid:
     )
 
 
-def _decode(folder: Path, table: pd.DataFrame, layers: int) -> ContextGrid:
+def _decode(folder: Path, table: pd.DataFrame, layers: int, notes: list[str]) -> ContextGrid:
     alone = table[(table["prefill_chunk"] == 0) & (table["n_decode"] > 0) & (table["kv_decode"] > 0)]
     if alone.empty:
         raise ProfileError(f"{_path(folder, 'attention')}: no rows of decode alone (prefill_chunk 0)")
     sequences, contexts, values = _pivot(alone, "n_decode", "kv_decode", layers)
+    values = cleaned(values, ("batch", "context"), (sequences, contexts), "decode attention", notes)
     keep = (~np.isnan(values)).sum(axis=1) >= 2
     if not keep.any():
         raise ProfileError(f"{_path(folder, 'attention')}: column kv_decode: decode needs two contexts or more")

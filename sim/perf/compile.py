@@ -112,14 +112,17 @@ def _pieces(sequences: Array, contexts: Array, decode: Array) -> tuple[Array, Ar
     """Knots (context sums), bases and slopes of the piecewise affine decode attention, exact on the time grid.
 
     The bases follow from the first one and the slopes, so neighbouring pieces meet exactly at whole context sums and the
-    curve never falls at a knot. Before the first knot it is flat, past the last it keeps the last slope.
+    curve never falls at a knot; what rounding a slope to the grid leaves over at its end, the next one makes up for. Before
+    the first knot the curve is flat, past the last it keeps the last slope.
     """
     knots = sequences[:, None] * contexts[None, :]
-    rise = np.diff(decode, axis=1) / np.diff(knots, axis=1)
     slope = np.zeros((len(sequences), len(contexts) + 1))
-    slope[:, 1:-1] = np.maximum(on_grid(rise), 0.0)
-    slope[:, -1] = slope[:, -2]
     base = np.empty_like(slope)
     base[:, 0] = on_grid(decode[:, 0])
-    base[:, 1:] = base[:, :1] + np.cumsum((slope[:, :-1] - slope[:, 1:]) * knots, axis=1)
+    for piece in range(1, len(contexts)):
+        reached = base[:, piece - 1] + slope[:, piece - 1] * knots[:, piece - 1]
+        rise = (decode[:, piece] - reached) / (knots[:, piece] - knots[:, piece - 1])
+        slope[:, piece] = np.maximum(on_grid(rise), 0.0)
+        base[:, piece] = reached - slope[:, piece] * knots[:, piece - 1]
+    slope[:, -1], base[:, -1] = slope[:, -2], base[:, -2]
     return knots, base, slope

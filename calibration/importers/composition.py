@@ -1,0 +1,47 @@
+"""What the composers of a kernel profile share: the tables' folder, the model on its group of GPUs, and what they noted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from calibration.importers.tables import find
+from sim.errors import ProfileError
+
+if TYPE_CHECKING:
+    from sim.catalog import Architecture, Gpu
+
+__all__ = ["GEMM_DTYPES", "Kernels", "table_path"]
+
+GEMM_DTYPES: Final = {"bf16": ("bfloat16", "float16"), "fp16": ("float16", "bfloat16"), "fp8": ("fp8", "fp8_block")}
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The tables found, the model they are put together for, and what was assumed on the way."""
+
+    folder: Path
+    shape: Architecture
+    card: Gpu
+    tp: int
+    dtype: str
+    kv_dtype: str
+    notes: list[str]
+    counts: list[int]
+
+    @property
+    def heads(self) -> int:
+        return self.shape.heads // self.tp
+
+    @property
+    def kv_heads(self) -> int:
+        return max(self.shape.kv_heads // self.tp, 1)
+
+
+def table_path(folder: Path, name: str) -> Path:
+    """The table of that name in whatever format. :raises ProfileError: there is none."""
+    path = find(folder, f"{name}.parquet", f"{name}.txt", f"{name}.csv", f"{name}.csv.gz")
+    if path is None:
+        raise ProfileError(f"{folder / (name + '.parquet')}: no such file")
+    return path
