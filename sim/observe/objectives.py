@@ -1,0 +1,137 @@
+"""Figures with their intervals, and whether they keep an objective."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sim.stats.intervals import t_interval
+from sim.stats.stopping import replications_to_clear
+
+__all__ = ["Estimate", "Figures", "Standing", "Status"]
+
+Status = Literal["meets", "misses", "undecided"]
+
+_LOST_FOR_A_MEAN = 0.01
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure: its mean over ``n`` replications ± ``half_width`` (None: a single replication has no interval)."""
+
+    value: float
+    half_width: float | None
+    n: int
+
+    def to_json(self) -> dict[str, float | None]:
+        """``{"value", "half_width"}``, None for what is not a number."""
+        return {
+            "value": _finite(self.value),
+            "half_width": None if self.half_width is None else _finite(self.half_width),
+        }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one objective of one workload fares. ``more`` replications might settle an undecided one, if that can be told."""
+
+    workload: str
+    metric: str
+    target: float
+    estimate: Estimate
+    status: Status
+    why: str = ""
+    more: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a mapping fit for JSON."""
+        return {
+            "workload": self.workload,
+            "metric": self.metric,
+            "target": self.target,
+            **self.estimate.to_json(),
+            "status": self.status,
+            "why": self.why,
+            "more_replications": self.more,
+        }
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures of every replication, in order: ``overall[r][metric]``, ``workloads[name][r][metric]``; NaN where there is none.
+
+    ``objectives[workload][metric]`` is the target. With ``exact``, nothing in the run is left to chance, so that one replication says
+    all there is to say and its figures have intervals of width 0.
+    """
+
+    overall: Sequence[Mapping[str, float]]
+    workloads: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
+    objectives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    confidence: float = 0.95
+    exact: bool = False
+
+    def __len__(self) -> int:
+        return len(self.overall)
+
+    def values(self, metric: str, workload: str | None = None) -> list[float]:
+        """``metric`` of each replication."""
+        rows = self.overall if workload is None else self.workloads[workload]
+        return [row.get(metric, math.nan) for row in rows]
+
+    def estimate(self, metric: str, workload: str | None = None) -> Estimate:
+        """``metric`` over the replications that have it."""
+        values = [value for value in self.values(metric, workload) if not math.isnan(value)]
+        interval = t_interval(values, self.confidence)
+        if interval.n < 2:
+            return Estimate(interval.mean, 0.0 if self.exact and interval.n else None, interval.n)
+        return Estimate(interval.mean, interval.half_width, interval.n)
+
+    def summary(self, workload: str | None = None) -> dict[str, Estimate]:
+        """Every figure, of all requests or of those of one workload."""
+        rows = self.overall if workload is None else self.workloads[workload]
+        return {metric: self.estimate(metric, workload) for metric in (rows[0] if rows else ())}
+
+    def standings(self) -> list[Standing]:
+        """How every objective fares, in the order of the scenario."""
+        return [
+            self._standing(workload, metric, target)
+            for workload, objectives in self.objectives.items()
+            for metric, target in objectives.items()
+        ]
+
+    def _standing(self, workload: str, metric: str, target: float) -> Standing:
+        """Meets if the upper confidence bound is within the target, misses if the lower is beyond it.
+
+        Latencies are of served requests. An option must not pass because it turned away those it would have served late: a
+        request lost counts as later than any target, so a p99 is missed once more than 1 % are lost (a mean: 1 % as well).
+        ITL is known of all workloads together only.
+        """
+        source = None if metric.startswith("itl") else workload
+        estimate = self.estimate(metric, source)
+        statistic = metric.rpartition("_")[2]
+        allowed = 1.0 - float(statistic[1:]) / 100.0 if statistic[0] == "p" else _LOST_FOR_A_MEAN
+        lost = self.estimate("lost_share", workload).value
+        if lost > allowed + 1e-12:
+            return Standing(
+                workload, metric, target, estimate, "misses", f"{lost:.1%} of its requests were turned away"
+            )
+        if estimate.n == 0:
+            return Standing(workload, metric, target, estimate, "undecided", "no request has such a figure")
+        if estimate.half_width is None:
+            return Standing(workload, metric, target, estimate, "undecided", "one replication has no interval")
+        if estimate.value + estimate.half_width <= target:
+            return Standing(workload, metric, target, estimate, "meets")
+        if estimate.value - estimate.half_width > target:
+            return Standing(workload, metric, target, estimate, "misses")
+        values = [value for value in self.values(metric, source) if not math.isnan(value)]
+        wanted = replications_to_clear(values, target, self.confidence)
+        more = None if wanted is None else max(wanted - len(values), 1)
+        why = "the target is inside the interval"
+        why += "" if more is None else f"; about {more} more replications might settle it"
+        return Standing(workload, metric, target, estimate, "undecided", why, more)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

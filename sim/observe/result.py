@@ -1,0 +1,345 @@
+"""What a simulation returns: Result, one scenario; Comparison, every option of one, on the same requests."""
+
+from __future__ import annotations
+
+import html
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sim.errors import ResultError
+from sim.observe import store
+from sim.observe.metrics import Measures, measure
+from sim.observe.objectives import Estimate, Figures, Standing
+from sim.observe.verdict import HEADLINES, Pair, Verdict, decide
+from sim.observe.warmup import common_start_up, remarks, scenario_warmup
+from sim.observe.words import html_table, nested, numbers, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from sim.observe.record import ReplicationRecord
+
+__all__ = ["Comparison", "Result", "load"]
+
+_TABLES = ("requests", "timeline", "events")
+
+
+class Result:
+    """One scenario, simulated.
+
+        result = Result(scenario=scenario, records=[record, ...], manifest={...})
+        result.summary["ttft_p99"].value, result.summary["ttft_p99"].half_width
+        result.requests            # a DataFrame, columns of sim.observe.tables.REQUESTS
+
+    ``scenario`` is a ``sim.config.Scenario`` (read: ``run.warmup``, ``run.confidence``, ``question``, ``path``, and the arrivals
+    when the warm-up is left open). ``records`` are its replications, in order. ``manifest`` says what made it: nothing in it may
+    depend on when or where; with ``{"exact": True}`` nothing of the run is left to chance, so that a single replication
+    decides; its "warnings" and ``warnings`` are sentences for the user. ``warmup`` in seconds overrides what the scenario says.
+
+    Warm-up ``auto`` is the latest MSER-5 truncation of the replications (:func:`sim.observe.warmup.start_up`), one for all; a
+    replication that shows no steady state asks for none and gives a warning. In a result that was loaded from a directory
+    ``records`` is empty and ``scenario`` is None.
+    """
+
+    def __init__(
+        self,
+        scenario: Any,
+        records: Sequence[ReplicationRecord],
+        manifest: Mapping[str, Any] | None = None,
+        *,
+        warnings: Sequence[str] = (),
+        warmup: float | None = None,
+    ) -> None:
+        if not records:
+            raise ValueError("records: at least one replication")
+        self.scenario = scenario
+        self.records = list(records)
+        self.manifest: dict[str, Any] = dict(manifest or {})
+        self._given_warnings = [*self.manifest.get("warnings", ()), *warnings]
+        self._tables: dict[str, pa.Table] = {}
+        self._from: dict[str, Any] = {}
+        found = list[str]()
+        if warmup is None:
+            warmup = scenario_warmup(scenario)
+        self.warmup_s = common_start_up(self.records, found) if warmup is None else float(warmup)
+        self.warnings = self._given_warnings + found + remarks(self.records, self.warmup_s)
+        measures = [measure(record, self.warmup_s) for record in self.records]
+        self.figures = _figures(self.records[0], measures, scenario, bool(self.manifest.get("exact")))
+
+    @property
+    def question(self) -> str:
+        """What the scenario was to answer; empty if it does not say."""
+        return str(self._from["question"] if self._from else getattr(self.scenario, "question", None) or "")
+
+    @property
+    def name(self) -> str:
+        """The file name of the scenario; empty if it was made in Python."""
+        if self._from:
+            return str(self._from["scenario"])
+        path = getattr(self.scenario, "path", None)
+        return Path(path).name if path else ""
+
+    @property
+    def replications(self) -> int:
+        """How many independent runs."""
+        return len(self.figures)
+
+    @cached_property
+    def summary(self) -> dict[str, Estimate]:
+        """Every figure of all requests together, by flat name (``ttft_p99``)."""
+        return self.figures.summary()
+
+    @cached_property
+    def workloads(self) -> dict[str, dict[str, Estimate]]:
+        """The figures of each workload by name: latencies, rates and counts; ITL only if it is the only workload."""
+        return {name: self.figures.summary(name) for name in self.figures.workloads}
+
+    @cached_property
+    def objectives(self) -> list[Standing]:
+        """How every objective of every workload fares."""
+        return self.figures.standings()
+
+    @property
+    def requests(self) -> pd.DataFrame:
+        """A row a request and replication (:data:`sim.observe.tables.REQUESTS`)."""
+        return self.table("requests").to_pandas()
+
+    @property
+    def timeline(self) -> pd.DataFrame:
+        """A row a replica and sample (:data:`sim.observe.tables.TIMELINE`)."""
+        return self.table("timeline").to_pandas()
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """A row a decision (:data:`sim.observe.tables.EVENTS`)."""
+        return self.table("events").to_pandas()
+
+    def table(self, name: str) -> pa.Table:
+        """``requests``, ``timeline`` or ``events`` as an Arrow table; made when first asked for."""
+        from sim.observe import tables
+
+        if name not in self._tables:
+            self._tables[name] = getattr(tables, name)(self.records)
+        return self._tables[name]
+
+    def at_warmup(self, warmup: float) -> Result:
+        """The same replications with the first ``warmup`` seconds left out. ResultError without their records."""
+        if warmup == self.warmup_s:
+            return self
+        if not self.records:
+            raise ResultError(
+                f"{self.name or 'result'}: was loaded, so its warm-up of {self.warmup_s:g} s cannot become {warmup:g} s"
+            )
+        own = self._given_warnings[len(self.manifest.get("warnings", ())) :]
+        return Result(self.scenario, self.records, self.manifest, warnings=own, warmup=warmup)
+
+    def to_json(self, out: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+        """Everything ``twinfer run --json`` prints; null for what is not a number. ``out`` is the directory it was saved to."""
+        place = None if out is None else os.fspath(out)
+        return store.plain_object(self._summary_json() | {"manifest": self.manifest, "out": place})
+
+    def _summary_json(self) -> dict[str, Any]:
+        return {
+            "scenario": self.name,
+            "question": self.question,
+            "options": None,
+            "replications": self.replications,
+            "warmup_s": self.warmup_s,
+            "confidence": self.figures.confidence,
+            "summary": nested(self.summary),
+            "workloads": {name: nested(figures) for name, figures in self.workloads.items()},
+            "objectives": [standing.to_json() for standing in self.objectives],
+            "warnings": self.warnings,
+        }
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write the run directory (see :mod:`sim.observe.store`) and return its path. ResultError if it cannot be written."""
+        figures = {
+            "overall": list(self.figures.overall),
+            "workloads": {name: list(rows) for name, rows in self.figures.workloads.items()},
+            "objectives": {name: dict(targets) for name, targets in self.figures.objectives.items()},
+            "exact": self.figures.exact,
+        }
+        summary = self._summary_json() | {"kind": "run", "format": store.FORMAT, "figures": figures}
+        files: dict[str, Any] = {"manifest.json": self.manifest, store.SUMMARY: summary}
+        return store.write(directory, files | {f"{name}.parquet": self.table(name) for name in _TABLES})
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> Result:
+        """The result saved in ``directory``, without records. ResultError if anything is missing or malformed."""
+        from sim.observe import tables
+
+        folder = Path(directory)
+        summary = store.read_summary(folder, "run")
+        result = cls.__new__(cls)
+        result.records = []
+        result.manifest = store.read_json(folder / "manifest.json")
+        result.scenario = None
+        result._tables = {
+            name: store.read_table(folder / f"{name}.parquet", getattr(tables, name.upper())) for name in _TABLES
+        }
+        try:
+            saved = summary["figures"]
+            result.figures = Figures(
+                overall=[numbers(row) for row in saved["overall"]],
+                workloads={name: [numbers(row) for row in rows] for name, rows in saved["workloads"].items()},
+                objectives={
+                    name: {m: float(target) for m, target in targets.items()}
+                    for name, targets in saved["objectives"].items()
+                },
+                confidence=float(summary["confidence"]),
+                exact=bool(saved["exact"]),
+            )
+            result.warmup_s = float(summary["warmup_s"])
+            result.warnings = result._given_warnings = [str(warning) for warning in summary["warnings"]]
+            result._from = {"scenario": str(summary["scenario"]), "question": str(summary["question"])}
+            if not len(result.figures) or any(
+                len(rows) != len(result.figures) for rows in result.figures.workloads.values()
+            ):
+                raise ValueError("its replications do not agree")
+            result.to_json()  # figures that cannot be read show up here, not where they are first used
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ResultError(f"{folder / store.SUMMARY}: is not as twinfer writes it: {error!r}") from error
+        return result
+
+    def __repr__(self) -> str:
+        return f"<Result {self.name or 'scenario'}: {self.replications} replications, warm-up {self.warmup_s:g} s>"
+
+    def _repr_html_(self) -> str:
+        rows = [[name, shown(estimate)] for name, estimate in self.summary.items()]
+        return html_table([["figure", self.question or self.name or "all requests"], *rows])
+
+
+class Comparison:
+    """The options of a scenario, simulated on the same requests.
+
+        comparison = Comparison(options={"two": result, "four": result})
+        comparison.verdict.sentence
+
+    ``options`` maps names to Results with as many replications each: replication r of one saw the requests of replication r of
+    the others. They are all read at one warm-up, the longest any of them needs, so that the pairs stay pairs. ``question`` and
+    ``name`` are those of the first option unless given.
+    """
+
+    def __init__(
+        self,
+        options: Mapping[str, Result],
+        manifest: Mapping[str, Any] | None = None,
+        *,
+        question: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not options:
+            raise ValueError("options: at least one")
+        warmup = max(result.warmup_s for result in options.values())
+        self.options = {option: result.at_warmup(warmup) for option, result in options.items()}
+        self.manifest: dict[str, Any] = dict(manifest or {})
+        first = next(iter(self.options.values()))
+        self.question = first.question if question is None else question
+        self.name = first.name if name is None else name
+        self.warmup_s = warmup
+
+    @cached_property
+    def _decided(self) -> tuple[Verdict, list[Pair]]:
+        return decide({name: result.figures for name, result in self.options.items()})
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which option to take (see :func:`sim.observe.verdict.decide`)."""
+        return self._decided[0]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Every other option against the verdict's baseline, Holm-adjusted."""
+        return self._decided[1]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of all options, each with the options it concerns."""
+        concerned: dict[str, list[str]] = {}
+        for name, result in self.options.items():
+            for warning in result.warnings:
+                concerned.setdefault(warning, []).append(name)
+        everyone = len(self.options)
+        return [text if len(names) == everyone else f"{', '.join(names)}: {text}" for text, names in concerned.items()]
+
+    def table(self, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """A row an option; columns (metric, "value") and (metric, "half_width"), of ``metrics`` or of all."""
+        import pandas as pd
+
+        rows = {}
+        for name, result in self.options.items():
+            chosen = result.summary if metrics is None else {metric: result.summary[metric] for metric in metrics}
+            rows[name] = {
+                (metric, part): getattr(estimate, part)
+                for metric, estimate in chosen.items()
+                for part in ("value", "half_width")
+            }
+        frame = pd.DataFrame.from_dict(rows, orient="index", dtype=float)
+        frame.columns = pd.MultiIndex.from_tuples(frame.columns, names=["metric", ""])
+        return frame.rename_axis(index="option")
+
+    def to_json(self, out: str | os.PathLike[str] | None = None) -> dict[str, Any]:
+        """Everything ``twinfer compare --json`` prints: ``options`` holds what a run of each would, less manifest and out."""
+        place = None if out is None else os.fspath(out)
+        return store.plain_object(self._summary_json() | {"manifest": self.manifest, "out": place})
+
+    def _summary_json(self) -> dict[str, Any]:
+        return {
+            "scenario": self.name,
+            "question": self.question,
+            "options": {name: result._summary_json() for name, result in self.options.items()},
+            "order": list(self.options),
+            "warmup_s": self.warmup_s,
+            "verdict": self.verdict.to_json(),
+            "pairs": [pair.to_json() for pair in self.pairs],
+            "warnings": self.warnings,
+        }
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write the directory of the comparison, a run directory an option inside, and return its path."""
+        folder = Path(directory)
+        summary = self._summary_json() | {"kind": "comparison", "format": store.FORMAT}
+        store.write(folder, {"manifest.json": self.manifest})
+        for name, result in self.options.items():
+            result.save(store.option_directory(folder, name))
+        return store.write(folder, {"manifest.json": self.manifest, store.SUMMARY: summary})
+
+    @classmethod
+    def load(cls, directory: str | os.PathLike[str]) -> Comparison:
+        """The comparison saved in ``directory``. ResultError if anything is missing or malformed."""
+        folder = Path(directory)
+        summary = store.read_summary(folder, "comparison")
+        manifest = store.read_json(folder / "manifest.json")
+        names, question, name = summary.get("order"), summary.get("question"), summary.get("scenario")
+        if not isinstance(names, list) or not names or not all(isinstance(option, str) for option in names):
+            raise ResultError(f"{folder / store.SUMMARY}: 'order' names no options")
+        options = {option: Result.load(store.option_directory(folder, option)) for option in names}
+        return cls(options, manifest, question=str(question or ""), name=str(name or ""))
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.options)}: {self.verdict.sentence}>"
+
+    def _repr_html_(self) -> str:
+        rows = [[name, *(shown(result.summary[m]) for m in HEADLINES)] for name, result in self.options.items()]
+        return f"<p>{html.escape(self.verdict.sentence)}</p>{html_table([['option', *HEADLINES], *rows])}"
+
+
+def load(directory: str | os.PathLike[str]) -> Result | Comparison:
+    """Whichever of the two ``directory`` holds. ResultError if neither."""
+    kind = store.read_summary(directory)["kind"]
+    return Result.load(directory) if kind == "run" else Comparison.load(directory)
+
+
+def _figures(record: ReplicationRecord, measures: Sequence[Measures], scenario: Any, exact: bool) -> Figures:
+    return Figures(
+        overall=[m.overall for m in measures],
+        workloads={w.name: [m.workloads[w.name] for m in measures] for w in record.workloads},
+        objectives={w.name: dict(w.objectives) for w in record.workloads if w.objectives},
+        confidence=float(getattr(getattr(scenario, "run", None), "confidence", None) or 0.95),
+        exact=exact,
+    )

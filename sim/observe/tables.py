@@ -1,0 +1,204 @@
+"""Requests, timeline and events of a run as Arrow tables with fixed schemas and a fixed order of rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sim.observe.metrics import Floats
+from sim.observe.record import ReplicationRecord
+from sim.serving.ledger import OUTCOMES, REJECTED
+
+__all__ = ["EVENTS", "REQUESTS", "TIMELINE", "events", "requests", "timeline"]
+
+REQUESTS = pa.schema(
+    [
+        ("replication", pa.int32()),
+        ("request", pa.int64()),
+        ("model", pa.string()),
+        ("tenant", pa.string()),
+        ("priority", pa.int64()),
+        ("arrival_s", pa.float64()),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
+        ("outcome", pa.string()),
+        ("reason", pa.string()),
+        ("attempts", pa.int32()),
+        ("deployment", pa.string()),
+        ("replica", pa.int32()),
+        ("queued_s", pa.float64()),
+        ("scheduled_s", pa.float64()),
+        ("first_token_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("queue_s", pa.float64()),
+        ("ttft_s", pa.float64()),
+        ("tpot_s", pa.float64()),
+        ("e2e_s", pa.float64()),
+        ("preemptions", pa.int64()),
+        ("cost_usd", pa.float64()),
+    ]
+)
+"""A row a request, by replication and number of the request. Times are seconds, null for what never happened. ``replica`` counts
+within its deployment, -1: never routed. The latencies are of requests served to their last token. ``cost_usd`` is the request's share, by
+prompt and output tokens, of what its deployment cost in that replication; 0 if it was not served."""
+
+TIMELINE = pa.schema(
+    [
+        ("replication", pa.int32()),
+        ("t_s", pa.float64()),
+        ("deployment", pa.string()),
+        ("replica", pa.int32()),
+        ("running", pa.int64()),
+        ("waiting", pa.int64()),
+        ("kv_used", pa.int64()),
+        ("kv_blocks", pa.int64()),
+        ("busy", pa.float64()),
+    ]
+)
+"""A row a replica and moment. ``running`` and ``waiting`` requests and KV blocks in use are those of the moment; ``busy`` is the
+share of time in steps since the sample before (null at the first)."""
+
+EVENTS = pa.schema(
+    [
+        ("replication", pa.int32()),
+        ("t_s", pa.float64()),
+        ("kind", pa.string()),
+        ("deployment", pa.string()),
+        ("replica", pa.int32()),
+        ("request", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""A row a decision, in order of time, with the reason; ``detail`` is a JSON object of the numbers it was made from."""
+
+
+def requests(records: Sequence[ReplicationRecord]) -> pa.Table:
+    """The requests of all replications (:data:`REQUESTS`)."""
+    return _concatenated([_requests(record) for record in records], REQUESTS)
+
+
+def timeline(records: Sequence[ReplicationRecord]) -> pa.Table:
+    """The samples of all replications (:data:`TIMELINE`)."""
+    return _concatenated([_timeline(record) for record in records], TIMELINE)
+
+
+def events(records: Sequence[ReplicationRecord]) -> pa.Table:
+    """The decisions of all replications (:data:`EVENTS`)."""
+    rows = [row for record in records for row in _events(record)]
+    return pa.Table.from_pylist(rows, schema=EVENTS)
+
+
+def _requests(record: ReplicationRecord) -> pa.Table:
+    columns = record.columns
+    latencies = record.latencies()
+    values: dict[str, Any] = {
+        "replication": np.full(len(record), record.replication),
+        "model": _named([w.model for w in record.workloads], columns["workload"]),
+        "tenant": _named([w.tenant for w in record.workloads], columns["workload"]),
+        "outcome": _named(OUTCOMES, columns["outcome"]),
+        "reason": record.reason_column(),
+        "deployment": _named([d.name for d in record.deployments], columns["deployment"]),
+        "replica": _within_deployment(record, columns["replica"]),
+        "queue_s": latencies["queue"],
+        "ttft_s": latencies["ttft"],
+        "tpot_s": latencies["tpot"],
+        "e2e_s": latencies["e2e"],
+        "cost_usd": _costs(record),
+    }
+    return _table({field.name: values.get(field.name, columns.get(field.name)) for field in REQUESTS}, REQUESTS)
+
+
+def _costs(record: ReplicationRecord) -> Floats:
+    columns = record.columns
+    tokens = np.where(record.ok, columns["prompt_tokens"] + columns["output_tokens"], 0).astype(np.float64)
+    served = np.bincount(columns["deployment"], weights=tokens, minlength=len(record.deployments))
+    paid = np.array([d.usd_per_hour for d in record.deployments]) * (record.end / 3600.0)
+    rate = np.divide(paid, served, out=np.zeros(len(paid)), where=served > 0)
+    return np.asarray(tokens * rate[columns["deployment"]])
+
+
+def _timeline(record: ReplicationRecord) -> pa.Table:
+    samples = record.timeline
+    if not samples:
+        return TIMELINE.empty_table()
+    order = np.lexsort((samples["replica"], samples["t_s"]))
+    moments, of = samples["t_s"][order], samples["replica"][order].astype(np.int64)
+    busy = np.full(len(moments), np.nan)
+    for replica in range(len(record.owner)):
+        rows = np.flatnonzero(of == replica)
+        elapsed = np.diff(moments[rows])
+        worked = np.diff(samples["busy_s"][order][rows])
+        busy[rows[1:]] = np.divide(worked, elapsed, out=np.full(len(elapsed), np.nan), where=elapsed > 0)
+    owner = record.owner[of]
+    return _table(
+        {
+            "replication": np.full(len(moments), record.replication),
+            "t_s": moments,
+            "deployment": _named([d.name for d in record.deployments], owner),
+            "replica": _within_deployment(record, of),
+            "running": samples["running"][order].astype(np.int64),
+            "waiting": samples["waiting"][order].astype(np.int64),
+            "kv_used": samples["kv_used"][order].astype(np.int64),
+            "kv_blocks": np.array([d.kv_blocks for d in record.deployments])[owner],
+            "busy": busy,
+        },
+        TIMELINE,
+    )
+
+
+def _events(record: ReplicationRecord) -> list[dict[str, Any]]:
+    columns = record.columns
+    replication = {"replication": record.replication}
+    rows = []
+    for i in np.flatnonzero(columns["outcome"] == REJECTED).tolist():
+        number = int(columns["request"][i])
+        tokens = {name: int(columns[name][i]) for name in ("prompt_tokens", "output_tokens")}
+        rows.append(
+            replication
+            | {
+                "t_s": float(columns["end_s"][i]),
+                "kind": "reject",
+                "deployment": record.deployments[columns["deployment"][i]].name,
+                "request": number,
+                "reason": record.reasons.get(number, ""),
+                "detail": json.dumps(tokens, sort_keys=True),
+            }
+        )
+    known = set(EVENTS.names)
+    for event in record.events:
+        detail = {name: value for name, value in event.items() if name not in known}
+        named = {name: value for name, value in event.items() if name in known}
+        rows.append(replication | {"detail": json.dumps(detail, sort_keys=True)} | named)
+    return sorted(rows, key=lambda row: float(row["t_s"]))
+
+
+def _within_deployment(record: ReplicationRecord, replica: Any) -> Any:
+    """Indices within deployments from global ones; -1 stays."""
+    firsts = np.cumsum([0, *(d.replicas for d in record.deployments)])[:-1]
+    return np.where(replica >= 0, replica - firsts[record.owner[np.maximum(replica, 0)]], -1)
+
+
+def _named(names: Sequence[str], index: Any) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(
+        pa.array(index, pa.int32()), pa.array(list(names), pa.string())
+    ).dictionary_decode()
+
+
+def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
+    """NaN becomes null, and integers take the schema's width."""
+    arrays = []
+    for field in schema:
+        values = columns[field.name]
+        array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
+        arrays.append(array if array.type == field.type else array.cast(field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables(tables) if tables else schema.empty_table()

@@ -1,0 +1,34 @@
+"""Statistics of simulation output; knows nothing of what is simulated (numpy only, scipy nowhere on the way of a run).
+
+warmup      MSER-5: where the start-up ends
+intervals   Student-t intervals over replications, coverage
+quantiles   quantiles of samples and of histograms, and their intervals from replications
+pairs       paired differences under common random numbers, Holm's correction
+stopping    how many replications a wanted precision takes
+"""
+
+from sim.stats.intervals import Interval, coverage, t_cdf, t_interval, t_quantile, wilson
+from sim.stats.pairs import PairedDifference, holm, paired
+from sim.stats.quantiles import histogram_quantiles, quantile_interval, quantiles
+from sim.stats.stopping import precise, replications_to_clear, replications_wanted
+from sim.stats.warmup import Truncation, mser5
+
+__all__ = [
+    "Interval",
+    "PairedDifference",
+    "Truncation",
+    "coverage",
+    "histogram_quantiles",
+    "holm",
+    "mser5",
+    "paired",
+    "precise",
+    "quantile_interval",
+    "quantiles",
+    "replications_to_clear",
+    "replications_wanted",
+    "t_cdf",
+    "t_interval",
+    "t_quantile",
+    "wilson",
+]

@@ -1,0 +1,65 @@
+"""How many replications a wanted precision takes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.stats.intervals import t_interval, t_quantile
+
+__all__ = ["precise", "replications_to_clear", "replications_wanted"]
+
+FEWEST = 3
+_MOST = 100_000
+
+
+def precise(values: npt.ArrayLike, relative: float, confidence: float = 0.95) -> bool:
+    """Whether the interval over ``values`` is within ±``relative`` of its mean, from at least 3 replications.
+
+    The sequential rule of Law & Kelton (Simulation Modeling and Analysis, 5th ed., 9.4.1): stop at the first n for which
+    half-width / |mean| <= relative / (1 + relative), which makes ``relative`` a bound on the error against the true mean.
+    """
+    interval = t_interval(values, confidence)
+    if interval.n < FEWEST or not math.isfinite(interval.mean):
+        return False
+    return interval.half_width <= relative / (1.0 + relative) * abs(interval.mean)
+
+
+def replications_wanted(values: npt.ArrayLike, relative: float, confidence: float = 0.95) -> int:
+    """The least total number of replications that would be :func:`precise` if they went on to vary as ``values`` do."""
+    sample = np.asarray(values, dtype=np.float64)
+    mean = abs(float(sample.mean())) if len(sample) else math.nan
+    wanted = _enough(sample, relative / (1.0 + relative) * mean, confidence)
+    return max(FEWEST, len(sample) if wanted is None else wanted)
+
+
+def replications_to_clear(values: npt.ArrayLike, target: float, confidence: float = 0.95) -> int | None:
+    """The least total number of replications whose interval would leave ``target`` outside, if mean and spread stay as they are.
+
+    None if that cannot be told (fewer than 2 values, a mean on the target) or would take more than 100,000.
+    """
+    sample = np.asarray(values, dtype=np.float64)
+    distance = abs(float(sample.mean()) - target) if len(sample) > 1 else 0.0
+    return _enough(sample, distance, confidence) if distance > 0.0 else None
+
+
+def _enough(sample: npt.NDArray[np.float64], half_width: float, confidence: float) -> int | None:
+    """The least n, at least that of ``sample``, whose half-width is at most ``half_width``."""
+    if len(sample) < 2 or not math.isfinite(half_width):
+        return None
+    deviation = float(sample.std(ddof=1))
+
+    def fits(n: int) -> bool:
+        return t_quantile(0.5 + confidence / 2.0, n - 1) * deviation / math.sqrt(n) <= half_width
+
+    low = high = len(sample)
+    while not fits(high):
+        if high >= _MOST:
+            return None
+        low, high = high, min(high * 2, _MOST)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    return high
