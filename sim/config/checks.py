@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ __all__ = ["MAX_REQUESTS", "Parts", "check"]
 
 MAX_REQUESTS = 10**8
 """More cannot be held in memory; a scenario that would draw more has a slip in its rate or duration."""
+
+_PARALLEL = re.compile(r"/tp([0-9]+)")
 
 Say = Callable[[Sequence[str | int], str], None]
 
@@ -44,7 +47,10 @@ def check(parts: Parts, tree: Node, say: Say) -> None:
     _fits(parts, say)
     for index, deployment in enumerate(parts.deployments):
         if deployment is not None:
-            _engine(index, deployment, parts.models.get(deployment.model), say)
+            model = parts.models.get(deployment.model)
+            _engine(index, deployment, model, say)
+            pools = [pool for pool in parts.pools if pool is not None and pool.name == deployment.pool]
+            _profile(index, deployment, model, pools[0] if pools else None, say)
     _ends(parts, tree, say)
 
 
@@ -57,7 +63,7 @@ def _items(tree: Node, where: Sequence[str]) -> Node | None:
 
 def _names(tree: Node, *where: str) -> list[str]:
     node = _items(tree, where)
-    return [item.name for item in node.items if item.name is not None] if node is not None else []
+    return list(dict.fromkeys(item.name for item in node.items if item.name is not None)) if node is not None else []
 
 
 def _unique(tree: Node, where: tuple[str, ...], say: Say) -> None:
@@ -152,7 +158,7 @@ def _fits(parts: Parts, say: Say) -> None:
 
 
 def _engine(index: int, deployment: Deployment, model: Model | None, say: Say) -> None:
-    from sim import catalog, profiles
+    from sim import catalog
 
     size, engine = deployment.tensor_parallel, deployment.engine
     where = ("deployments", index)
@@ -177,13 +183,31 @@ def _engine(index: int, deployment: Deployment, model: Model | None, say: Say) -
                 (*where, "engine", "max_num_batched_tokens"),
                 f"{budget} is less than max_model_len {length}: without chunked prefill a whole prompt must fit in one step",
             )
-    if deployment.profile is not None:
+
+
+def _profile(index: int, deployment: Deployment, model: Model | None, pool: Pool | None, say: Say) -> None:
+    """There is a profile, taken at the deployment's parallelism."""
+    from sim import catalog, profiles
+
+    name, size, where = deployment.profile, deployment.tensor_parallel, ("deployments", index)
+    if name is None:
+        if model is None or pool is None:
+            return
+        shape, gpu = catalog.model(model.architecture).name, pool.machine().gpu
+        if profiles.find(shape, gpu, size, model.dtype) is None:
+            known = ", ".join(found for found in profiles.names() if f"/{shape}/" in found) or "none"
+            of = f"{shape} on {gpu} at tensor_parallel {size}, {model.dtype}"
+            say(where, f"needs profile: none is shipped for {of}; shipped for {shape}: {known}")
+        return
+    if name in profiles.names():
+        measured = int(_PARALLEL.findall(name)[-1])  # the name says it; reading the file takes longer than all the rest
+    else:
         try:
-            measured = profiles.load(deployment.profile).tensor_parallel
+            measured = profiles.load(name).tensor_parallel
         except TwinferError:
             return  # said where the name was read
-        if measured != size:
-            say((*where, "profile"), f"was measured with tensor_parallel {measured}, the deployment has {size}")
+    if measured != size:
+        say((*where, "profile"), f"was measured with tensor_parallel {measured}, the deployment has {size}")
 
 
 def _ends(parts: Parts, tree: Node, say: Say) -> None:

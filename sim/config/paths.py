@@ -16,7 +16,7 @@ from typing import Annotated, Any, Union
 from pydantic import BaseModel
 
 from sim.config.scenario import Scenario
-from sim.config.tree import Node, displace
+from sim.config.tree import Node, displace, dotted
 from sim.errors import did_you_mean
 
 __all__ = ["assign", "schema_at", "steps_of"]
@@ -33,7 +33,7 @@ def steps_of(root: Node, path: str) -> list[str | int]:
     node: Node | None = root
     schema: Any = Scenario
     while parts:
-        step, used = _step(node, schema, parts, steps)
+        step, used = _step(node, schema, parts, steps, dotted(root, steps) or "a scenario")
         node = node.child(step) if node is not None else None
         schema = _below(schema, step)
         steps.append(step)
@@ -41,13 +41,15 @@ def steps_of(root: Node, path: str) -> list[str | int]:
     return steps
 
 
-def _step(node: Node | None, schema: Any, parts: Sequence[str], steps: Sequence[str | int]) -> tuple[str | int, int]:
+def _step(
+    node: Node | None, schema: Any, parts: Sequence[str], steps: Sequence[str | int], where: str
+) -> tuple[str | int, int]:
     """The step that the first of ``parts`` make, and how many of them it takes."""
     if _is_model(schema):
         fields, first = schema.model_fields, parts[0]
         if first in fields or schema.model_config.get("extra") == "allow":
             return first, 1
-        raise ValueError(_nothing(first, steps, fields))
+        raise ValueError(_nothing(first, where, fields))
     if len(steps) == 2 and steps[0] == "options":
         return ".".join(parts), len(parts)
     origin = typing.get_origin(schema)
@@ -60,8 +62,8 @@ def _step(node: Node | None, schema: Any, parts: Sequence[str], steps: Sequence[
         if parts[0].isdecimal() and len(parts[0]) < 7:
             if int(parts[0]) < len(items):
                 return int(parts[0]), 1
-            raise ValueError(f"there is no item {parts[0]} in {_shown(steps)}, which has {len(items)}")
-        raise ValueError(_nothing(parts[0], steps, [name for name in names if name is not None]))
+            raise ValueError(f"there is no item {parts[0]} in {where}, which has {len(items)}")
+        raise ValueError(_nothing(parts[0], where, [name for name in names if name is not None]))
     if origin is dict or (node is not None and isinstance(node.value, dict)):
         keys = list(node.fields) if node is not None else []
         joined, used = _longest(parts, keys)
@@ -69,8 +71,8 @@ def _step(node: Node | None, schema: Any, parts: Sequence[str], steps: Sequence[
             return joined, used
         if steps and steps[0] == "workloads":  # objectives and quantiles: any key, judged when it is read
             return ".".join(parts), len(parts)
-        raise ValueError(_nothing(parts[0], steps, keys))
-    raise ValueError(f"{_shown(steps)} is a single value: there is no {parts[0]!r} in it")
+        raise ValueError(_nothing(parts[0], where, keys))
+    raise ValueError(f"{where} is a single value: there is no {parts[0]!r} in it")
 
 
 def _longest(parts: Sequence[str], names: Iterable[str]) -> tuple[str, int]:
@@ -83,14 +85,10 @@ def _longest(parts: Sequence[str], names: Iterable[str]) -> tuple[str, int]:
     return "", 0
 
 
-def _shown(steps: Sequence[str | int]) -> str:
-    return ".".join(str(step) for step in steps) or "a scenario"
-
-
-def _nothing(name: str, steps: Sequence[str | int], known: Iterable[str]) -> str:
+def _nothing(name: str, where: str, known: Iterable[str]) -> str:
     names = list(known)
     there = f"; there are {', '.join(names)}" if names else ""
-    return f"{name!r} is not in {_shown(steps)}{did_you_mean(name, names)}{there}"
+    return f"{name!r} is not in {where}{did_you_mean(name, names)}{there}"
 
 
 def _is_model(schema: Any) -> bool:

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sim.config import units
-from sim.config.metrics import FIGURES
+from sim.config.metrics import FIGURES, LATENCIES
 from sim.config.units import duration, shown
 from sim.config.values import DURATION_SCHEMA, FRACTION_SCHEMA, Flag, Part, Period, Reader, choice, real, whole
+from sim.errors import did_you_mean
 
 __all__ = ["Precision", "Run"]
 
@@ -26,10 +27,24 @@ def _warmup(value: Any) -> float | str:
 _WARMUP = Reader(_warmup, {"anyOf": [{"const": "auto"}, DURATION_SCHEMA]})
 
 
+def _figure(value: Any) -> str:
+    if value not in FIGURES:
+        near = did_you_mean(value.lower(), FIGURES) if isinstance(value, str) else ""
+        others = ", ".join(name for name in FIGURES if name not in LATENCIES)
+        raise ValueError(
+            f"{shown(value)} is not a metric{near}; there are ttft, tpot, itl, e2e and queue with _mean, _p50, _p90, _p95 "
+            f"or _p99, and {others}"
+        )
+    return str(value)
+
+
+_FIGURE = Reader(_figure, {"type": "string", "enum": list(FIGURES)})
+
+
 class Precision(Part):
     """Go on replicating until a metric's interval is narrow enough."""
 
-    metric: Annotated[str, choice(*FIGURES)] = Field(description="The metric whose interval decides, like ttft_p99.")
+    metric: Annotated[str, _FIGURE] = Field(description="The metric whose interval decides, like ttft_p99.")
     half_width: Annotated[float, real(0.0, 1.0, above=True, read=units.fraction, schema=FRACTION_SCHEMA)] = Field(
         default=0.05, description="Half the interval's width, relative to the value: 0.05 or 5%."
     )

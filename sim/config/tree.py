@@ -77,7 +77,8 @@ class Node:
             found: Node | None = self.value.get(str(step))
             return found
         if isinstance(self.value, list) and isinstance(step, int) and 0 <= step < len(self.value):
-            return self.value[step]
+            item: Node = self.value[step]
+            return item
         return None
 
     def sourced(self, place: Place) -> Node:

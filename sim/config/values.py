@@ -123,7 +123,7 @@ def choice(*allowed: str) -> Reader:
     def read(value: Any) -> str:
         if not isinstance(value, str) or value not in allowed:
             near = did_you_mean(value.lower(), allowed) if isinstance(value, str) else ""
-            raise ValueError(f"{shown(value)} is not one of {', '.join(allowed)}{near}")
+            raise ValueError(f"{shown(value)} is not {'one of ' if len(allowed) > 1 else ''}{', '.join(allowed)}{near}")
         return value
 
     return Reader(read, {"type": "string", "enum": list(allowed)})

@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from sim.config import units
 from sim.config.metrics import LATENCIES
 from sim.config.units import number, shown
 from sim.config.values import (
+    RATE_SCHEMA,
     Name,
     Part,
     Period,
@@ -109,7 +111,9 @@ class Mmpp(Part):
 class Arrivals(Part):
     """When requests arrive. Exactly one of ``rate``, ``mmpp``, ``curve``, ``closed_loop``, ``preset``, ``trace``."""
 
-    rate: Annotated[Rate, real(above=True)] | None = Field(default=None, description="Requests per second, on average.")
+    rate: Annotated[float, real(0.0, 1e6, above=True, read=units.rate, schema=RATE_SCHEMA, unit="/s")] | None = Field(
+        default=None, description="Requests per second, on average."
+    )
     mmpp: Mmpp | None = Field(default=None, description="A rate that switches between states.")
     curve: Annotated[tuple[tuple[Seconds, Rate], ...], _CURVE] | None = Field(
         default=None, description="[time, rate] points; the rate is linear between them."
