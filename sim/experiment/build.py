@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sim.control.router import Router
     from sim.perf.steptable import StepTable
 
-__all__ = ["Placed", "System", "build", "plan"]
+__all__ = ["Placed", "System", "build", "leaves_nothing_to_chance", "plan"]
 
 
 @dataclass(frozen=True)
@@ -142,6 +142,26 @@ def _serving(scenario: Scenario) -> list[int]:
         names.index(workload.deployment) if workload.deployment is not None else models.index(workload.model)
         for workload in scenario.workloads
     ]
+
+
+_CHANCELESS_ROUTERS = ("round-robin", "least-outstanding", "least-tokens", "session-affinity")
+
+
+def leaves_nothing_to_chance(scenario: Scenario) -> bool:
+    """Whether every replication of ``scenario`` would be the same: replayed traces or fixed closed loops, and no random router.
+
+    Routers of other packages are taken to be random. The requests are compared as drawn, so that what a trace reader does by
+    chance (spreading the ticks of a quantised clock, say) counts.
+    """
+    from sim.workload.table import draw
+
+    if any(placed.router_kind not in _CHANCELESS_ROUTERS for placed in build(scenario).deployments):
+        return False
+    if any(workload.arrivals.kind not in ("trace", "closed_loop") for workload in scenario.workloads):
+        return False
+    run = scenario.run
+    first, second = (draw(scenario.workloads, run.duration, run.requests, run.seed, number) for number in (0, 1))
+    return first.equals(second)
 
 
 def plan(system: System, replication: int) -> FleetPlan:

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["manifest"]
 
 
-def manifest(scenario: Scenario, replications: int) -> dict[str, Any]:
-    """Scenario digest, seed, versions, and for each deployment its profile, settings, machines and price."""
+def manifest(scenario: Scenario, replications: int, *, exact: bool) -> dict[str, Any]:
+    """Scenario digest, seed, versions, and for each deployment its profile, settings, machines and price.
+
+    ``exact`` says that nothing of the run was left to chance, so that one replication is all there is to know.
+    """
     system = build(scenario)
     return {
         "twinfer": __version__,
@@ -26,6 +29,7 @@ def manifest(scenario: Scenario, replications: int) -> dict[str, Any]:
         "option": scenario.option,
         "seed": scenario.run.seed,
         "replications": replications,
+        "exact": exact,
         "deployments": {
             placed.name: {
                 "replicas": placed.replicas,

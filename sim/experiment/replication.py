@@ -46,7 +46,7 @@ def replicate(scenario: Scenario, replication: int) -> ReplicationRecord:
         deployment_of=system.deployment_of,
         horizon=horizon if math.isfinite(horizon) else ledger.end_time,
         timeline=timeline,
-        events=_extrapolations(system, outside),
+        events=[*_extrapolations(system, outside), *_exhausted(scenario, drawn, ledger)],
     )
 
 
@@ -103,3 +103,11 @@ def _extrapolations(system: System, outside: list[int]) -> list[dict[str, object
         for placed, steps in zip(system.deployments, outside, strict=True)
         if steps
     ]
+
+
+def _exhausted(scenario: Scenario, drawn: FleetPlan, ledger: Ledger) -> list[dict[str, object]]:
+    """An event when closed-loop users ran out of drawn requests before the scenario's end: from then on they were idle."""
+    if not drawn.closed_loops or scenario.run.requests is not None or ledger.issued < len(drawn.table):
+        return []
+    reason = "closed-loop users ran out of requests before the end: give run.requests, or a shorter duration"
+    return [{"t_s": ledger.end_time, "kind": "exhausted", "reason": reason}]

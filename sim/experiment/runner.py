@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from sim.errors import ConfigError, Problem
-from sim.experiment.build import build
+from sim.experiment.build import build, leaves_nothing_to_chance
 from sim.experiment.replication import replicate
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _simulate(options: dict[str, Scenario], jobs: int | None, progress: Progress
         build(scenario)  # faults show before any work is done
     records: dict[str, list[ReplicationRecord]] = {name: [] for name in options}
     workers = _Workers(jobs or os.cpu_count() or 1)
-    wanted = {name: scenario.run.replications for name, scenario in options.items()}
+    exact = all(leaves_nothing_to_chance(scenario) for scenario in options.values())
+    wanted = {name: 1 if exact else scenario.run.replications for name, scenario in options.items()}
     done = 0
     while True:
         tasks = [
@@ -93,16 +94,18 @@ def _simulate(options: dict[str, Scenario], jobs: int | None, progress: Progress
             done += 1
             if progress is not None:
                 progress(done, total, name)
-        if not _more_wanted(options, records, wanted):
+        if exact or not _more_wanted(options, records, wanted):
             break
-    return {name: _result(options[name], records[name]) for name in options}
+    return {name: _result(options[name], records[name], exact) for name in options}
 
 
-def _result(scenario: Scenario, records: list[ReplicationRecord]) -> Result:
+def _result(scenario: Scenario, records: list[ReplicationRecord], exact: bool) -> Result:
     from sim.experiment.manifest import manifest
     from sim.observe.result import Result
 
-    return Result(scenario=scenario, records=records, manifest=manifest(scenario, len(records)))
+    reasons = {event["reason"] for record in records for event in record.events if event["kind"] == "exhausted"}
+    made_from = manifest(scenario, len(records), exact=exact)
+    return Result(scenario=scenario, records=records, manifest=made_from, warnings=sorted(reasons))
 
 
 def _more_wanted(
@@ -114,7 +117,7 @@ def _more_wanted(
         precision = scenario.run.precision
         if precision is None or len(records[name]) >= precision.max_replications:
             continue
-        estimate = _result(scenario, records[name]).summary[precision.metric]
+        estimate = _result(scenario, records[name], False).summary[precision.metric]
         if estimate.half_width is None or estimate.half_width > precision.half_width * abs(estimate.value):
             more = max(more, min(len(records[name]) + _BATCH, precision.max_replications))
     for name in options:

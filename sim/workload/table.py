@@ -55,6 +55,13 @@ class RequestTable:
     def __len__(self) -> int:
         return len(self.arrival)
 
+    def equals(self, other: RequestTable) -> bool:
+        """Whether ``other`` holds the very same requests."""
+        return np.array_equal(self.arrival, other.arrival, equal_nan=True) and all(
+            np.array_equal(getattr(self, name), getattr(other, name))
+            for name in ("workload", "prompt_tokens", "output_tokens", "priority", "session")
+        )
+
 
 @dataclass(slots=True)
 class _Part:
