@@ -16,7 +16,7 @@ __all__ = ["GROUP", "app"]
 
 GROUP = "twinfer.commands"
 
-_OWN = {"calibrate": "Measure hardware and engines into profiles, import measurements, show and check profiles."}
+_OWN = {"calibrate": "Profiles from measurements: import, show, validate."}
 
 
 class Commands(TyperGroup):
@@ -58,7 +58,7 @@ def _stand_in(entry: EntryPoint) -> Any:
 def _loaded(entry: EntryPoint) -> Any:
     try:
         command = entry.load()
-    except Exception as fault:  # noqa: BLE001 - whatever a plug-in does when imported is its fault, and is said to be
+    except Exception as fault:
         raise TwinferError(f"command {entry.name!r} ({entry.value}) cannot be loaded: {fault}") from fault
     if isinstance(command, typer.Typer):
         command = typer.main.get_command(command)

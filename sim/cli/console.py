@@ -93,7 +93,9 @@ def downloading(*, quiet: bool) -> Iterator[Callable[[int, int | None], None] | 
     from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars
 
-    with Bars(BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
+    with Bars(
+        BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+    ) as bars:
         task = bars.add_task("", total=None)
 
         def show(done: int, total: int | None) -> None:

@@ -23,15 +23,18 @@ def catalog(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="KIND", help="gpus, models, instances, links, traces, profiles, policies or presets.", show_default=False
+            metavar="KIND",
+            help="gpus, models, instances, links, traces, profiles, policies or presets.",
+            show_default=False,
         ),
     ],
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Everything known of one row, with its sources.", show_default=False)
+        str | None,
+        typer.Argument(metavar="[NAME]", help="Everything known of one row, with its sources.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List what a scenario can name: hardware, models, prices, traces, profiles, policies."""
+    """List what a scenario can name: GPUs, models, prices, traces, profiles, routers."""
     kinds = _kinds()
     if kind not in kinds:
         raise CatalogError(f"there is no catalog of {kind!r}{did_you_mean(kind, kinds)}; kinds: {', '.join(kinds)}")
@@ -121,15 +124,17 @@ def _row(kind: str, name: str) -> list[dict[str, Any]]:
         from sim.workload.presets import preset
 
         chosen = preset(name)
-        facts = {key: getattr(chosen, key) for key in ("description", "source", "licence", "citation", "arrivals", "basis")}
+        facts = {
+            key: getattr(chosen, key) for key in ("description", "source", "licence", "citation", "arrivals", "basis")
+        }
         facts |= {f"measured {key}": value for key, value in chosen.measured.items()}
     else:
         facts = {row["name"]: row["kind"] for row in _rows(kind) if row["name"] == name}
     return [{"field": key, "value": value} for key, value in facts.items() if value not in (None, "", [], {})]
 
 
-def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """``rows`` as a table on stdout: numbers to the right, long words folded, unknown values as a dash."""
+def show_rows(rows: Sequence[Mapping[str, Any]], *, right: bool = False) -> None:
+    """``rows`` as a table on stdout: numbers (``right``: all but the first column) to the right, unknown values as a dash."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -144,13 +149,18 @@ def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         name, underscore, unit = key.rpartition("_")
         heading = f"{name}\n{unit}" if underscore and numeric and len(key) > 8 else key
         narrow = key in ("name", "field") or numeric
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=narrow, overflow="fold")
+        table.add_column(
+            heading,
+            justify="right" if numeric or (right and key != columns[0]) else "left",
+            no_wrap=narrow,
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(_cell(row.get(key)) for key in columns))
     console.print(table)
 
 
-_WIDE_ONLY = frozenset({"sha256", "hf_id"})
+_WIDE_ONLY = frozenset({"sha256", "url"})
 
 
 def _cell(value: Any) -> str:

@@ -23,11 +23,14 @@ Set = Annotated[
 ]
 Seed = Annotated[int | None, typer.Option(help="Instead of the scenario's run.seed.", show_default=False)]
 Replications = Annotated[
-    int | None, typer.Option("--replications", "-n", help="Instead of the scenario's run.replications.", show_default=False)
+    int | None,
+    typer.Option("--replications", "-n", help="Instead of the scenario's run.replications.", show_default=False),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="DIR", help="Where to write. By default runs/SCENARIO-DIGEST.", show_default=False),
+    typer.Option(
+        "--out", "-o", metavar="DIR", help="Where to write. By default runs/SCENARIO-DIGEST.", show_default=False
+    ),
 ]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Processes. By default one a core.", show_default=False)
@@ -37,9 +40,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no note
 Check = Annotated[bool, typer.Option("--check", help="Exit with 1 if the objectives are not met.")]
 
 
-def overrides(
-    settings: list[str] | None, seed: int | None = None, replications: int | None = None
-) -> dict[str, Any]:
+def overrides(settings: list[str] | None, seed: int | None = None, replications: int | None = None) -> dict[str, Any]:
     """``--set``, ``--seed`` and ``--replications`` as the overrides of ``sim.config.load``; ConfigError if one is not PATH=VALUE."""
     answer: dict[str, Any] = {}
     problems = []

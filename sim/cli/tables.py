@@ -44,7 +44,8 @@ def show_comparison(view: View, console: Console) -> None:
         console.print(_comparison(view, [name for name in columns if name not in latency], all_of_it=True))
     _legend(view, console)
     if view.answer:
-        console.print(Text(view.answer, style="bold"))
+        first, stop, rest = view.answer.partition(". ")
+        console.print(Text(first + stop, style="bold") + Text(rest, style="not bold"))
     for text in view.notes:
         console.print(text)
     _warnings(view, console)
@@ -71,8 +72,6 @@ def show_run(view: View, console: Console) -> None:
     console.print()
     for fate in option.fates:
         console.print(_fate(fate, many=len(option.workloads) > 1))
-    if view.answer:
-        console.print(Text(view.answer, style="bold"))
     _warnings(view, console)
 
 
@@ -111,9 +110,7 @@ def _comparison(view: View, columns: Sequence[str], *, all_of_it: bool) -> Table
     units = _units(view, columns)
     for name in columns:
         first, _, second = label(name).partition(" ")
-        table.add_column(
-            Text(f"{first}\n{second or ''}\n{units[name].name}"), justify="right", no_wrap=True
-        )
+        table.add_column(Text(f"{first}\n{second or ''}\n{units[name].name}"), justify="right", no_wrap=True)
     targets = view.targets()
     if not many and any(name in columns for _, name in targets):
         by_metric = {name: target for (_, name), target in targets.items()}
@@ -123,11 +120,11 @@ def _comparison(view: View, columns: Sequence[str], *, all_of_it: bool) -> Table
         )
     for option in view.options:
         winner = option.name == view.winner
-        name = Text(option.name, style="bold green" if winner else "bold")
+        heading = Text(option.name, style="bold green" if winner else "bold")
         price = option.overall.get("usd_per_hour")
         if all_of_it and price is not None:
-            name.append(f"\n{Unit('$/h').value(price.value)} $/h", style="not bold dim")
-        table.add_row(name, *(_cell(option, None, column, units[column]) for column in columns))
+            heading.append(f"\n{Unit('$/h').value(price.value)} $/h", style="not bold dim")
+        table.add_row(heading, *(_cell(option, None, column, units[column]) for column in columns))
         if many:
             for workload, figures in option.workloads.items():
                 shown = [column if column in figures and _by_workload(column) else "" for column in columns]
@@ -202,7 +199,9 @@ def _latencies(figures: Mapping[str, Figure], *, one_line: bool) -> Table:
         if not any(row):
             continue
         unit = unit_for(f"{key}_mean", [figure.value for figure in row if figure is not None])
-        table.add_row(label(f"{key}_mean").split()[0], unit.name, *(_interval(figure, unit, one_line) for figure in row))
+        table.add_row(
+            label(f"{key}_mean").split()[0], unit.name, *(_interval(figure, unit, one_line) for figure in row)
+        )
     return table
 
 
@@ -232,7 +231,8 @@ def _fate(fate: Fate, *, many: bool) -> Text:
     value = unit.both(fate.figure.value, fate.figure.half_width)
     after = "" if unit.suffix else f" {unit.name}"
     mark = {"meets": "✓", "misses": "✗", "undecided": "?"}[fate.status]
-    said = {"meets": "met", "misses": "missed", "undecided": "not decided: the interval holds the objective"}[fate.status]
+    said = {"meets": "met", "misses": "missed", "undecided": "not decided"}[fate.status]
+    said += f": {fate.why}" if fate.why else ""
     where = f"{fate.workload}: " if many else ""
     text = f" {mark} {where}{label(fate.metric)} ≤ {unit.value(fate.target)}{after}: {value}{after}, {said}"
     return Text(text, style=STYLES[fate.status] or "green")

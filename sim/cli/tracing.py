@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-traces = typer.Typer(name="traces", no_args_is_help=True, help="Published workload traces, and one's own: list, fetch, inspect, fit.")
+traces = typer.Typer(name="traces", no_args_is_help=True, help="Workload traces: list, fetch, inspect, fit.")
 
 Format = Annotated[
-    str, typer.Option("--format", metavar="FORMAT", help="azure, mooncake, csv, jsonl, parquet, or auto: by the content.")
+    str,
+    typer.Option("--format", metavar="FORMAT", help="azure, mooncake, csv, jsonl, parquet, or auto: by the content."),
 ]
 
 
@@ -75,7 +76,10 @@ def fetch(
 @traces.command()
 def inspect(
     trace: Annotated[
-        str, typer.Argument(metavar="TRACE", help="A file, a preset, or a fetched trace of the catalog.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="TRACE", help="A file, a preset, or a fetched trace of the catalog.", show_default=False
+        ),
     ],
     format: Format = "auto",
     as_json: Json = False,
@@ -92,12 +96,18 @@ def inspect(
 
 @traces.command()
 def fit(
-    trace: Annotated[str, typer.Argument(metavar="TRACE", help="A file, or a fetched trace of the catalog.", show_default=False)],
+    trace: Annotated[
+        str, typer.Argument(metavar="TRACE", help="A file, or a fetched trace of the catalog.", show_default=False)
+    ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="Where to write the preset. By default stdout.", show_default=False),
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Where to write the preset. By default stdout.", show_default=False
+        ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The preset's name. By default the file's.", show_default=False)] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The preset's name. By default the file's.", show_default=False)
+    ] = None,
     format: Format = "auto",
     licence: Annotated[str, typer.Option(help="The licence of the data.")] = "unknown",
     citation: Annotated[str, typer.Option(help="How the data wants to be cited.", show_default=False)] = "",
@@ -145,7 +155,7 @@ def _show(found: Inspection) -> None:
             row["error"] = "–" if error is None else f"{error:+.3f}" if key == "rank_correlation" else f"{error:+.1%}"
             row["80 % of draws"] = "–" if spread is None else f"{_figure(spread[0])} to {_figure(spread[1])}"
         rows.append(row)
-    show_rows(rows)
+    show_rows(rows, right=True)
     for part, basis in found.basis.items():
         console.print(f"{part}: {basis}")
 

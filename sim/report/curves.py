@@ -45,20 +45,34 @@ def distribution(values: Any, points: int = POINTS) -> Curve | None:
 
 
 def over_time(timeline: pd.DataFrame, column: str, points: int = POINTS) -> Curve | None:
-    """``column`` summed over replicas and averaged over replications, at each time sampled; in ``points`` means at the most."""
+    """``column`` summed over replicas and averaged over replications, at the times sampled; in ``points`` means at the most.
+
+    A replication that has ended counts as 0: nothing is there any more.
+    """
     if column not in timeline.columns or timeline.empty:
         return None
-    keys = [key for key in ("replication", "t_s") if key in timeline.columns]
-    fleet = timeline.groupby(keys, sort=True)[column].sum().reset_index()
-    times = np.asarray(fleet["t_s"], dtype=np.float64)
-    values = np.asarray(fleet[column], dtype=np.float64)
-    moments, which = np.unique(times, return_inverse=True)
+    fleet = timeline.groupby(["replication", "t_s"], sort=True)[column].sum().reset_index()
+    runs = [
+        (np.asarray(run["t_s"], np.float64), np.asarray(run[column], np.float64))
+        for _, run in fleet.groupby("replication", sort=True)
+    ]
+    moments = np.unique(np.concatenate([times for times, _ in runs]))
     if len(moments) > points:
         # samples of replications need not be at the same times: means over equal stretches of the run
         edges = np.linspace(moments[0], moments[-1], points + 1)
-        which = np.minimum(np.searchsorted(edges, times, side="right") - 1, points - 1)
         moments = (edges[:-1] + edges[1:]) / 2.0
-    counts = np.bincount(which, minlength=len(moments))
-    sums = np.bincount(which, weights=values, minlength=len(moments))
+        runs = [_means(times, values, edges) for times, values in runs]
+    total = np.zeros(len(moments))
+    for times, values in runs:
+        total += np.interp(moments, times, values, right=0.0)
+    return Curve(moments, total / len(runs))
+
+
+def _means(times: Floats, values: Floats, edges: Floats) -> tuple[Floats, Floats]:
+    """Mean of the values in each stretch that has any, at the middle of the stretch."""
+    stretches = len(edges) - 1
+    which = np.minimum(np.searchsorted(edges, times, side="right") - 1, stretches - 1)
+    counts = np.bincount(which, minlength=stretches)
+    sums = np.bincount(which, weights=values, minlength=stretches)
     seen = counts > 0
-    return Curve(moments[seen], sums[seen] / counts[seen])
+    return ((edges[:-1] + edges[1:]) / 2.0)[seen], sums[seen] / counts[seen]

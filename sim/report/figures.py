@@ -61,7 +61,7 @@ class Plot:
         """As an SVG element that takes its colours from CSS variables (``--ink``, ``--s0``, ...)."""
         return themed(self._drawn("svg").decode("utf-8"), self.name)
 
-    def bytes(self, format: str) -> bytes:
+    def file(self, format: str) -> bytes:
         """As a file, ``png`` or ``svg``, in the colours of a light page."""
         if format == "svg":
             text = self._drawn("svg").decode("utf-8")
@@ -86,8 +86,8 @@ class Plot:
 
 @contextmanager
 def _style(colours: Colours, salt: str) -> Iterator[None]:
-    settings = {
-        "svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif", "font.size": 9.5,
+    settings: Any = {
+        "text.parse_math": False, "svg.fonttype": "none", "svg.hashsalt": salt, "font.family": "sans-serif", "font.size": 9.5,
         "text.color": colours["ink"], "axes.labelcolor": colours["muted"], "xtick.color": colours["muted"],
         "ytick.color": colours["muted"], "axes.edgecolor": colours["grid"], "grid.color": colours["grid"],
         "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
@@ -117,22 +117,22 @@ def themed(svg: str, name: str) -> Markup:
 
 def draw(view: View) -> list[Plot]:
     """The plots of a run or a comparison; those for which there are no data are left out."""
-    shown = [(index, option) for index, option in enumerate(view.options) if option.result is not None]
+    shown = [(index, option, option.samples) for index, option in enumerate(view.options) if option.samples is not None]
     plots: list[Plot] = []
-    requests = {option.name: option.result.requests for _, option in shown}
+    timelines = {option.name: samples.timeline for _, option, samples in shown}
     for key in ("ttft", "tpot", "e2e"):
         curves = [
             (index, option, curve)
-            for index, option in shown
-            if (curve := distribution(requests[option.name][f"{key}_s"])) is not None and curve.x[-1] > 0.0
+            for index, option, samples in shown
+            if (curve := distribution(samples.latency(key))) is not None and curve.x[-1] > 0.0
         ]
         if curves:
             plots.append(_distribution_plot(view, key, curves))
     for column, title in (("waiting", "Waiting requests over time"), ("running", "Running requests over time")):
         lines = [
             (index, option, curve)
-            for index, option in shown
-            if (curve := over_time(option.result.timeline, column)) is not None
+            for index, option, _ in shown
+            if (curve := over_time(timelines[option.name], column)) is not None
         ]
         if lines:
             plots.append(_time_plot(column, title, lines))
@@ -182,7 +182,12 @@ def _time_plot(column: str, title: str, lines: Curves) -> Plot:
 
     def paint(axes: Axes, colours: Colours) -> None:
         for index, option, curve in lines:
-            axes.plot(curve.x / (3600.0 if long else 60.0), curve.y, label=_short(option.name), **(_line(index, colours) | {"linewidth": 1.4}))
+            axes.plot(
+                curve.x / (3600.0 if long else 60.0),
+                curve.y,
+                label=_short(option.name),
+                **(_line(index, colours) | {"linewidth": 1.4}),
+            )
         axes.set_ylim(bottom=0.0)
         axes.set_xlim(left=0.0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
@@ -214,7 +219,11 @@ def _cost_plot(view: View) -> Iterator[Plot]:
                 markerfacecolor=line["color"] if option.status in ("meets", None) else colours["paper"], markeredgewidth=1.8,
             )  # fmt: skip
             axes.annotate(
-                _short(option.name), (x.value, y.value), xytext=(8, 5 if index % 2 == 0 else -11), textcoords="offset points", fontsize=9
+                _short(option.name),
+                (x.value, y.value),
+                xytext=(8, 5 if index % 2 == 0 else -11),
+                textcoords="offset points",
+                fontsize=9,
             )
         largest = max(x.value for _, _, x, _ in points)
         axes.set_xlim(0.0, largest * 1.3 or 1.0)
@@ -223,7 +232,12 @@ def _cost_plot(view: View) -> Iterator[Plot]:
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if low < 0.9 else 1))
         axes.set_xlabel(unit)
 
-    yield Plot("cost", "Cost against share of requests within objectives", f"{said} A filled mark meets every objective.", paint)
+    yield Plot(
+        "cost",
+        "Cost against share of requests within objectives",
+        f"{said} A filled mark meets every objective.",
+        paint,
+    )
 
 
 def _line(index: int, colours: Colours) -> dict[str, Any]:
@@ -237,8 +251,8 @@ def _legend(axes: Axes, count: int) -> None:
 
 def _short(name: str) -> str:
     text = name if len(name) <= 28 else f"{name[:27]}…"
-    # matplotlib reads a pair of $ as mathematics, and leaves a label that starts with _ out of a legend
-    return text.replace("$", r"\$") if not text.startswith("_") else f" {text}".replace("$", r"\$")
+    # matplotlib leaves a label that starts with _ out of a legend
+    return f" {text}" if text.startswith("_") else text
 
 
 def _at(curve: Curve, share: float) -> int:

@@ -26,10 +26,10 @@ class Unit:
         return f"{self._number(value * self.factor, self._places(value))}{self.suffix}"
 
     def half_width(self, half_width: float | None, value: float | None) -> str:
-        """``±`` with as many places as the value has, one more if it would be 0; empty if there is no interval."""
-        if half_width is None or value is None or not math.isfinite(half_width) or not math.isfinite(value):
+        """``±`` with as many places as the value has, one more if it would be 0; empty if there is no interval, or none is needed."""
+        if not half_width or value is None or not math.isfinite(half_width) or not math.isfinite(value):
             return ""
-        places = self._places(value)
+        places = min(self._places(value), self._places(half_width))
         scaled = half_width * self.factor
         if 0.0 < scaled < 0.5 * 10.0**-places:
             places += 1
@@ -42,12 +42,11 @@ class Unit:
         return " ".join(part for part in (self.value(value), self.half_width(half_width, value)) if part)
 
     def _places(self, value: float) -> int:
-        size = abs(value * self.factor)
         if self.suffix == "%":
             return 1
-        if size == 0.0:
-            return 2
-        return min(max(2 - math.floor(math.log10(size) + 1e-9), 0), 4)
+        # the exponent after rounding: 9.999 is written 10.0
+        exponent = int(f"{abs(value * self.factor):.2e}".partition("e")[2])
+        return min(max(2 - exponent, 0), 4)
 
     @staticmethod
     def _number(value: float, places: int) -> str:

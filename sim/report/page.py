@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -32,7 +31,7 @@ def write(view: View, path: Path) -> None:
     scratch = path.with_name(f".{path.name}.tmp")
     try:
         scratch.write_text(render(view), encoding="utf-8")
-        os.replace(scratch, path)
+        scratch.replace(path)
     except OSError as error:
         raise ResultError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -66,13 +65,20 @@ def _style() -> Markup:
 
 def _sections(view: View, title: str, plots: Sequence[Plot]) -> Iterator[Markup]:
     runs = sorted({option.replications for option in view.options})
-    count = f"{runs[0]} replication{'s' if runs != [1] else ''}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]} replications"
+    count = (
+        f"{runs[0]} replication{'s' if runs != [1] else ''}"
+        if len(runs) == 1
+        else f"{runs[0]} to {runs[-1]} replications"
+    )
     yield tag("p", f"twinfer · {view.scenario} · {count}", class_="eyebrow")
     yield tag("h1", title)
     if view.answer:
         decided = "found" if view.winner else "none" if all(o.status == "misses" for o in view.options) else ""
         yield tag(
-            "div", tag("p", tag("strong", view.answer)), *(tag("p", note) for note in view.notes), class_=f"answer {decided}".strip()
+            "div",
+            _said(view.answer),
+            *(tag("p", note) for note in view.notes),
+            class_=f"answer {decided}".strip(),
         )
     yield tag("h2", "Options" if len(view.options) > 1 else "Figures", id="options")
     yield tag("p", *_reading(view), class_="muted")
@@ -92,9 +98,17 @@ def _sections(view: View, title: str, plots: Sequence[Plot]) -> Iterator[Markup]
         yield _all_figures(option, opened=len(view.options) == 1)
     yield tag("h2", "Assumptions and provenance")
     yield _facts(view)
-    meanings = [f"{label(name)}: {metric(name).meaning}." for name in METRICS if name.endswith(("_mean", "_rps", "_attainment"))]
+    meanings = [
+        f"{label(name)}: {metric(name).meaning}." for name in METRICS if name.endswith(("_mean", "_rps", "_attainment"))
+    ]
     yield tag("details", tag("summary", "What the figures mean"), tag("ul", *(tag("li", text) for text in meanings)))
     yield tag("footer", "Written by twinfer. This file needs no network.")
+
+
+def _said(answer: str) -> Markup:
+    """The first sentence in bold."""
+    first, stop, rest = answer.partition(". ")
+    return tag("p", tag("strong", f"{first}{stop}"), rest)
 
 
 def _reading(view: View) -> Iterator[str]:
@@ -124,14 +138,19 @@ def _options_table(view: View) -> Markup:
     columns = [*COLUMNS[:5], *dict.fromkeys(extra), *COLUMNS[5:]]
     units = _units(view, columns)
     headings = [
-        tag("th", label(name), tag("small", units[name].name), scope="col", title=metric(name).meaning or None) for name in columns
+        tag("th", label(name), tag("small", units[name].name), scope="col", title=metric(name).meaning or None)
+        for name in columns
     ]
     rows: list[Markup] = []
     targets = view.targets()
     if not many and targets:
         by_metric = {name: target for (_, name), target in targets.items()}
         cells = [
-            tag("td", f"≤ {units[name].value(by_metric[name])}" if name in by_metric else "", data_label=_data_label(name, units))
+            tag(
+                "td",
+                f"≤ {units[name].value(by_metric[name])}" if name in by_metric else "",
+                data_label=_data_label(name, units),
+            )
             for name in columns
         ]
         rows.append(tag("tr", tag("th", "objective", scope="row"), *cells, class_="target"))
@@ -171,7 +190,9 @@ def _cell(option: Option, workload: str | None, name: str, units: Mapping[str, U
     fate = option.fate(workload, name)
     value: Content = unit.value(figure.value)
     if fate is not None:
-        value = tag("span", f"{value}{MARKS[fate.status]}", class_=fate.status, title=f"{SAID[fate.status]} its objective")
+        value = tag(
+            "span", f"{value}{MARKS[fate.status]}", class_=fate.status, title=f"{SAID[fate.status]} its objective"
+        )
     half = unit.half_width(figure.half_width, figure.value)
     return tag("td", value, tag("span", half, class_="half") if half else None, data_label=_data_label(name, units))
 
@@ -191,7 +212,9 @@ def _objectives_table(view: View) -> Markup:
                     tag("th", option.name, scope="row"),
                     tag("td", f"{wanted}{label(fate.metric)} ≤ {unit.value(fate.target)}{after}"),
                     tag("td", f"{unit.both(fate.figure.value, fate.figure.half_width)}{after}"),
-                    tag("td", tag("span", SAID[fate.status], class_=fate.status)),
+                    tag(
+                        "td", tag("span", SAID[fate.status], class_=fate.status), f": {fate.why}" if fate.why else None
+                    ),
                 )
             )
     table = tag("table", tag("thead", tag("tr", *headings)), tag("tbody", *rows), class_="words")
@@ -201,7 +224,12 @@ def _objectives_table(view: View) -> Markup:
 def _plot(plot: Plot) -> Markup:
     identity = f"plot-{plot.name}"
     picture = tag("div", plot.svg(), role="img", aria_labelledby=identity, aria_describedby=f"{identity}-says")
-    return tag("figure", tag("h3", plot.title, id=identity), picture, tag("figcaption", plot.description, id=f"{identity}-says"))
+    return tag(
+        "figure",
+        tag("h3", plot.title, id=identity),
+        picture,
+        tag("figcaption", plot.description, id=f"{identity}-says"),
+    )
 
 
 def _of_whom(names: Sequence[str], view: View) -> Markup | None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-__all__ = ["Fate", "Figure", "Option", "Status", "View"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+__all__ = ["Fate", "Figure", "Option", "Samples", "Status", "View"]
 
 Status = Literal["meets", "misses", "undecided"]
 
@@ -28,6 +33,20 @@ class Fate:
     target: float
     figure: Figure
     status: Status
+    why: str = ""
+
+
+class Samples(Protocol):
+    """The requests and the timeline of an option, for plots."""
+
+    def latency(self, name: str) -> npt.NDArray[np.float64]:
+        """``ttft``, ``tpot`` or ``e2e`` of each request in seconds; NaN for those that have none."""
+        ...
+
+    @property
+    def timeline(self) -> pd.DataFrame:
+        """A row a replica and sample: ``replication``, ``t_s``, ``waiting``, ``running``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +58,9 @@ class Option:
     workloads: Mapping[str, Mapping[str, Figure]]
     fates: tuple[Fate, ...] = ()
     replications: int = 1
-    warmup_s: float = 0.0
     warnings: tuple[str, ...] = ()
-    result: Any = None
-    """The ``Result`` the plots are drawn from; not needed for tables."""
+    samples: Samples | None = None
+    """What the plots are drawn from; not needed for tables."""
 
     @property
     def status(self) -> Status | None:
@@ -56,9 +74,7 @@ class Option:
         """The objective on ``metric`` of ``workload``; of any workload if that is None and there is only one."""
         if workload is None and len(self.workloads) > 1:
             return None
-        return next(
-            (fate for fate in self.fates if fate.metric == metric and workload in (None, fate.workload)), None
-        )
+        return next((fate for fate in self.fates if fate.metric == metric and workload in (None, fate.workload)), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,183 @@
+"""``twinfer run``, ``compare`` and ``report``: the commands that simulate, and those that show what was simulated."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sim.cli.console import note, print_json, progress, stdout
+from sim.cli.options import Check, Jobs, Json, Out, Quiet, Replications, ScenarioFile, Seed, Set, overrides
+from sim.errors import ResultError
+
+if TYPE_CHECKING:
+    from sim.config import Scenario
+    from sim.report.view import View
+
+__all__ = ["register"]
+
+NOT_MET = 1
+
+
+class Format(StrEnum):
+    """What ``twinfer report`` writes."""
+
+    html = "html"
+    svg = "svg"
+    png = "png"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    for command in (run, compare, report):
+        app.command(no_args_is_help=True)(command)
+
+
+def run(
+    scenario_file: ScenarioFile,
+    option: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Run this option of the scenario.", show_default=False)
+    ] = None,
+    settings: Set = None,
+    seed: Seed = None,
+    replications: Replications = None,
+    out: Out = None,
+    jobs: Jobs = None,
+    check: Check = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate a scenario: latency, load and cost, with intervals.
+
+    Writes a run directory: manifest.json, summary.json and tables of requests, timeline and events.
+    """
+    from sim import config, experiment
+
+    scenario = config.load(scenario_file, overrides(settings, seed, replications))
+    if option is not None:
+        scenario = scenario.with_option(option)
+    elif scenario.option_names():
+        names = ", ".join(scenario.option_names())
+        note(
+            f"note: run without the scenario's options ({names}); --option NAME runs one, twinfer compare all",
+            quiet=quiet,
+        )
+    with progress(quiet=quiet or as_json) as show:
+        result = experiment.simulate(scenario, jobs=jobs, progress=show)
+    place = result.save(out if out is not None else _place(scenario, [scenario]))
+    if as_json:
+        print_json(result.to_json(place))
+    _finish(_view(result), place, check=check, as_json=as_json, quiet=quiet)
+
+
+def compare(
+    scenario_file: ScenarioFile,
+    settings: Set = None,
+    seed: Seed = None,
+    replications: Replications = None,
+    out: Out = None,
+    jobs: Jobs = None,
+    check: Check = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Simulate every option of a scenario on the same requests.
+
+    Says which option is the cheapest that meets every objective, or what each of them misses, and writes report.html
+    beside the results. With --check, exits with 1 if no option meets all objectives.
+    """
+    from sim import config, experiment
+
+    scenario = config.load(scenario_file, overrides(settings, seed, replications))
+    options = [scenario.with_option(name) for name in scenario.option_names()]
+    with progress(quiet=quiet) as show:
+        comparison = experiment.compare(scenario, jobs=jobs, progress=show)
+    place = comparison.save(out if out is not None else _place(scenario, options or [scenario]))
+    view = _view(comparison)
+    _write_report(view, place)
+    if as_json:
+        print_json(comparison.to_json(place))
+    _finish(view, place, check=check, as_json=as_json, quiet=quiet)
+
+
+def report(
+    directory: Annotated[
+        Path, typer.Argument(metavar="RUN", help="A directory that run or compare wrote.", show_default=False)
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="The page, or the folder of the pictures. By default in RUN.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[Format, typer.Option("--format", help="The page, or its plots as pictures.")] = Format.html,
+    quiet: Quiet = False,
+) -> None:
+    """Build report.html from a run or comparison, or its plots."""
+    from sim.observe import load
+
+    view = _view(load(directory))
+    if format is Format.html:
+        page = out if out is not None else directory / "report.html"
+        _write_report(view, page.parent, page.name)
+        written = [page]
+    else:
+        written = _write_plots(view, out if out is not None else directory, format.value)
+    for path in written:
+        note(f"written: {path}", quiet=quiet)
+
+
+def _view(found: Any) -> View:
+    from sim.report.reading import view_of
+
+    return view_of(found)
+
+
+def _place(scenario: Scenario, runs: list[Scenario]) -> Path:
+    """runs/NAME-DIGEST: the digest is that of everything that is run."""
+    name = scenario.path.stem if scenario.path is not None else "scenario"
+    digests = [one.digest() for one in runs]
+    digest = digests[0] if len(runs) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    return Path("runs") / f"{name}-{digest[:10]}"
+
+
+def _write_report(view: View, directory: Path, name: str = "report.html") -> None:
+    from sim.report.page import write
+
+    write(view, directory / name)
+
+
+def _write_plots(view: View, directory: Path, format: str) -> list[Path]:
+    from sim.report.figures import draw
+
+    written = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for plot in draw(view):
+            path = directory / f"{plot.name}.{format}"
+            path.write_bytes(plot.file(format))
+            written.append(path)
+    except OSError as error:
+        raise ResultError(f"{directory}: cannot be written: {error.strerror or error}") from error
+    return written
+
+
+def _finish(view: View, place: Path, *, check: bool, as_json: bool, quiet: bool) -> None:
+    """Show what was found, unless it was shown as JSON; exit with 1 if it was to be checked and does not do."""
+    if as_json:
+        for text, names in view.warnings():
+            note(f"warning: {', '.join(names)}: {text}" if len(view.options) > 1 else f"warning: {text}", quiet=quiet)
+    elif not quiet:
+        from sim.cli.tables import show_comparison, show_run
+
+        (show_comparison if len(view.options) > 1 else show_run)(view, stdout())
+        note(f"written to {place}")
+    if check and not any(option.status in ("meets", None) for option in view.options):
+        raise typer.Exit(NOT_MET)

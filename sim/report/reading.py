@@ -1,0 +1,113 @@
+"""From a Result or a Comparison to what is shown of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sim.report.view import Fate, Figure, Option, View
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    from sim.observe import Comparison, Estimate, Result
+
+__all__ = ["view_of"]
+
+
+@dataclass(frozen=True)
+class ResultSamples:
+    """The requests and the timeline of a result, for its plots."""
+
+    result: Result
+
+    def latency(self, name: str) -> npt.NDArray[np.float64]:
+        """``ttft``, ``tpot`` or ``e2e`` of the requests after the warm-up, seconds; NaN for those that were not served."""
+        table = self.result.table("requests")
+        arrival = table.column("arrival_s").to_numpy()
+        counted: npt.NDArray[np.float64] = table.column(f"{name}_s").to_numpy()[arrival >= self.result.warmup_s]
+        return counted
+
+    @property
+    def timeline(self) -> pd.DataFrame:
+        """A row a replica and sample."""
+        return self.result.timeline
+
+
+def view_of(found: Result | Comparison) -> View:
+    """What is shown of a run (one option) or a comparison."""
+    from sim.observe import Comparison
+
+    if not isinstance(found, Comparison):
+        return _view(found, {"": found})
+    return _view(found, found.options, answer=found.verdict.sentence, winner=found.verdict.winner)
+
+
+def _view(found: Result | Comparison, results: Mapping[str, Result], **said: Any) -> View:
+    name = found.name.removesuffix(".yaml").removesuffix(".yml") or "scenario"
+    first = next(iter(results.values()))
+    return View(
+        scenario=name,
+        question=found.question,
+        options=tuple(_option(option or name, result) for option, result in results.items()),
+        manifest=_provenance(dict(found.manifest), results, found.warmup_s),
+        confidence=first.figures.confidence,
+        **said,
+    )
+
+
+def _option(name: str, result: Result) -> Option:
+    return Option(
+        name=name,
+        overall=_figures(result.summary),
+        workloads={workload: _figures(figures) for workload, figures in result.workloads.items()},
+        fates=tuple(
+            Fate(
+                standing.workload,
+                standing.metric,
+                standing.target,
+                _figure(standing.estimate),
+                standing.status,
+                standing.why,
+            )
+            for standing in result.objectives
+        ),
+        replications=result.replications,
+        warnings=tuple(result.warnings),
+        samples=ResultSamples(result),
+    )
+
+
+def _figures(estimates: Mapping[str, Estimate]) -> dict[str, Figure]:
+    return {name: _figure(estimate) for name, estimate in estimates.items()}
+
+
+def _figure(estimate: Estimate) -> Figure:
+    return Figure(estimate.value, estimate.half_width)
+
+
+def _provenance(own: dict[str, Any], results: Mapping[str, Result], warmup_s: float) -> dict[str, Any]:
+    """What made the results: what all options share once, the rest by option; the checksum is of all their manifests."""
+    manifests = {name: result.manifest for name, result in results.items()}
+    text = json.dumps([own, manifests], sort_keys=True, default=str)
+    answer: dict[str, Any] = {
+        "manifest sha256": hashlib.sha256(text.encode()).hexdigest(),
+        "warm-up": f"{warmup_s:g} s",
+    }
+    first = next(iter(manifests.values()))
+    shared = {
+        key: value for key, value in first.items() if all(other.get(key) == value for other in manifests.values())
+    }
+    answer |= {key: value for key, value in (shared | own).items() if key != "warnings"}
+    for name, manifest in manifests.items():
+        rest = {
+            key: value for key, value in manifest.items() if key not in shared and key not in ("option", "warnings")
+        }
+        if rest:
+            answer[name] = rest
+    return answer

@@ -1,0 +1,132 @@
+"""Invented views and results, for tests of how they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sim.report.page import render
+from sim.report.view import Fate, Figure, Option, Status, View
+
+_STATISTICS = ("mean", "p50", "p90", "p95", "p99")
+
+
+@dataclass
+class Drawn:
+    """What the plots read of a result: latencies from a lognormal, a queue that comes and goes."""
+
+    latencies: dict[str, np.ndarray]
+    timeline: pd.DataFrame
+
+    def latency(self, name: str) -> np.ndarray:
+        return self.latencies[name]
+
+
+def drawn(scale: float, seed: int = 3, requests: int = 2_000) -> Drawn:
+    """A result whose latencies grow with ``scale``."""
+    generator = np.random.default_rng(seed)
+    ttft = scale * generator.lognormal(-1.6, 0.8, requests)
+    tpot = 0.03 * generator.lognormal(0.0, 0.3, requests)
+    times = np.arange(60) * 10.0
+    samples = [
+        pd.DataFrame(
+            {
+                "replication": replication,
+                "t_s": times,
+                "replica": replica,
+                "waiting": generator.poisson(2.0 * scale, 60),
+                "running": generator.poisson(20.0, 60),
+            }
+        )
+        for replication in range(2)
+        for replica in range(2)
+    ]
+    latencies = {"ttft": ttft, "tpot": tpot, "e2e": ttft + 200.0 * tpot}
+    return Drawn(latencies, pd.concat(samples, ignore_index=True))
+
+
+def figures(scale: float, half: float | None = 0.02) -> dict[str, Figure]:
+    """Every figure of a summary; latencies grow with ``scale``, half-widths are ``half`` of the value."""
+
+    def one(value: float) -> Figure:
+        return Figure(value, None if half is None else value * half)
+
+    answer = {
+        f"{key}_{statistic}": one(size * scale * (1.0 + step))
+        for key, size in (("ttft", 0.2), ("tpot", 0.03), ("itl", 0.03), ("e2e", 6.0), ("queue", 0.01))
+        for step, statistic in enumerate(_STATISTICS)
+    }
+    plain = {
+        "throughput_rps": 11.8, "output_tokens_per_s": 2512.0, "goodput_rps": 11.5 / (1 + scale), "slo_attainment": 0.99 / (1 + scale / 9),
+        "gpu_utilization": 0.83, "kv_usage_mean": 0.41, "kv_usage_peak": 0.97, "batch_mean": 31.0,
+        "preemptions_per_request": 0.0012, "usd_per_hour": 12.29 / scale, "usd_per_1m_tokens": 0.2153, "gpu_hours": 8.0,
+        "cost_usd": 98.32, "requests": 42_480.0, "rejected": 0.0, "unfinished": 0.0,
+    }  # fmt: skip
+    return answer | {key: one(value) for key, value in plain.items()}
+
+
+def option(name: str, scale: float, status: Status | None, half: float | None = 0.02) -> Option:
+    """One workload and, unless ``status`` is None, an objective of 2 s on its TTFT p99."""
+    found = figures(scale, half)
+    fates = () if status is None else (Fate("chat", "ttft_p99", 2.0, found["ttft_p99"], status),)
+    return Option(name, found, {"chat": found}, fates, replications=10, samples=drawn(scale))
+
+
+def comparison(question: str = "How many GPUs?", names: tuple[str, str, str] = ("gpus-2", "gpus-4", "gpus-8")) -> View:
+    """Three options: one misses, one is not decided, one meets its objective and is the winner."""
+    missing = replace(option(names[0], 9.0, "misses"), warnings=("3 requests were still in the system",))
+    return View(
+        scenario="chat_capacity",
+        question=question,
+        options=(missing, option(names[1], 2.0, "undecided"), option(names[2], 0.7, "meets")),
+        answer=f"{names[2]} is the cheapest that meets every objective.",
+        winner=names[2],
+        manifest={"twinfer": "0.1.0", "seed": 7, "profiles": {"h100-sxm/llama-3.1-8b/tp1": {"sha256": "ab" * 32}}},
+    )
+
+
+def two_workloads() -> View:
+    """One option, two workloads with an objective each."""
+    chat, batch = figures(0.5), figures(3.0)
+    fates = (
+        Fate("chat", "ttft_p99", 2.0, chat["ttft_p99"], "meets"),
+        Fate("batch", "e2e_p95", 60.0, batch["e2e_p95"], "misses"),
+    )
+    made = [
+        Option(name, figures(1.0), {"chat": chat, "batch": batch}, fates, replications=10) for name in ("one", "two")
+    ]
+    return View("both", "Do they share?", tuple(made), "No option meets every objective.")
+
+
+@pytest.fixture(name="comparison", scope="session")
+def _comparison() -> View:
+    return comparison()
+
+
+@pytest.fixture(name="html", scope="session")
+def _html(comparison: View) -> str:
+    return render(comparison)
+
+
+@pytest.fixture(name="compared")
+def _compared() -> Callable[..., View]:
+    return comparison
+
+
+@pytest.fixture(name="run")
+def _run() -> View:
+    return View("chat", "Is it fast enough?", (option("chat", 0.7, "meets"),), manifest={"seed": 7})
+
+
+@pytest.fixture(name="one_replication")
+def _one_replication() -> View:
+    return View("chat", "", (option("chat", 0.7, None, half=None),))
+
+
+@pytest.fixture(name="two_workloads")
+def _two_workloads() -> View:
+    return two_workloads()

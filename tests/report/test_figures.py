@@ -1,0 +1,84 @@
+"""Plots: what they keep of the data, and that they follow the page's colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sim.report.curves import POINTS, distribution, over_time
+from sim.report.figures import DARK, LIGHT, draw
+from sim.report.view import View
+
+
+def test_a_thinned_distribution_keeps_its_quantiles() -> None:
+    values = np.random.default_rng(1).exponential(size=50_000)
+    curve = distribution(values)
+    assert curve is not None
+    assert len(curve.x) <= POINTS
+    for share in (0.5, 0.9, 0.99):
+        assert np.interp(share, curve.y, curve.x) == pytest.approx(-np.log(1.0 - share), rel=0.03)
+    assert curve.y[-1] == 1.0
+    assert curve.x[-1] == values.max()
+    assert (np.diff(curve.x) >= 0.0).all()
+    assert (np.diff(curve.y) > 0.0).all()
+
+
+def test_requests_that_were_not_served_are_not_in_the_distribution() -> None:
+    curve = distribution([2.0, float("nan"), 1.0])
+    assert curve is not None
+    assert curve.x.tolist() == [1.0, 2.0]
+    assert curve.y.tolist() == [0.5, 1.0]
+    assert distribution([float("nan")]) is None
+
+
+def test_the_fleet_over_time_is_the_sum_of_replicas_and_the_mean_of_replications() -> None:
+    timeline = pd.DataFrame(
+        {
+            "replication": [0, 0, 0, 0, 1, 1, 1, 1],
+            "replica": [0, 1] * 4,
+            "t_s": [0.0, 0.0, 5.0, 5.0] * 2,
+            "waiting": [1, 2, 3, 4, 5, 6, 7, 8],
+        }
+    )
+    curve = over_time(timeline, "waiting")
+    assert curve is not None
+    assert curve.x.tolist() == [0.0, 5.0]
+    assert curve.y.tolist() == [(3 + 11) / 2, (7 + 15) / 2]
+
+
+def test_a_replication_that_has_ended_has_nothing_waiting() -> None:
+    timeline = pd.DataFrame({"replication": [0, 0, 0, 1], "t_s": [0.0, 5.0, 10.0, 0.0], "waiting": [4, 4, 4, 8]})
+    curve = over_time(timeline, "waiting")
+    assert curve is not None
+    assert curve.y.tolist() == [6.0, 2.0, 2.0]
+
+
+def test_long_timelines_are_thinned_to_means() -> None:
+    times = np.linspace(0.0, 1000.0, 5_001)
+    curve = over_time(pd.DataFrame({"replication": 0, "t_s": times, "waiting": times}), "waiting")
+    assert curve is not None
+    assert len(curve.x) <= POINTS
+    assert np.abs(curve.x - curve.y).max() < 1000.0 / POINTS
+
+
+def test_pictures_in_the_page_take_every_colour_from_it(comparison: View) -> None:
+    for plot in draw(comparison):
+        svg = plot.svg()
+        assert "var(--" in svg
+        assert "0b0c" not in svg
+        assert not [colour for colour in (*LIGHT.values(), *DARK.values()) if colour in svg]
+
+
+def test_pictures_as_files_stand_alone(comparison: View) -> None:
+    for plot in draw(comparison):
+        assert plot.file("png").startswith(b"\x89PNG")
+        svg = plot.file("svg").decode()
+        assert "var(--" not in svg
+        assert "0b0c" not in svg
+        assert svg.startswith("<?xml")
+
+
+def test_a_run_has_no_plot_of_cost_against_attainment(run: View, comparison: View) -> None:
+    assert "cost" not in {plot.name for plot in draw(run)}
+    assert {"cdf-ttft", "cdf-tpot", "cdf-e2e", "waiting", "running", "cost"} == {plot.name for plot in draw(comparison)}
