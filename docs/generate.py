@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from sim.catalog import DTYPE_BYTES
+from sim.config import units
+
 REFERENCE = Path(__file__).resolve().parent / "reference"
 
 
@@ -79,16 +82,40 @@ def _default(parameter: Any) -> str:
 
 # the scenario
 
+_UNITS = {units.DURATION: "duration", units.RATE: "rate", units.SIZE: "size", units.FRACTION: "fraction"}
+_NAMED = {
+    "models": "name (`twinfer catalog models`) or path",
+    "gpus": "name (`twinfer catalog gpus`)",
+    "instances": "name (`twinfer catalog instances`)",
+    "profiles": "name (`twinfer catalog profiles`) or path",
+    "traces": "name (`twinfer catalog traces`) or path",
+    "presets": "name (`twinfer catalog presets`) or path",
+    "routers": "name (`twinfer catalog policies`)",
+    "dtypes": ", ".join(f"`{name}`" for name in DTYPE_BYTES),
+    "kv_dtypes": ", ".join(f"`{name}`" for name in ("auto", *DTYPE_BYTES)),
+}
+
 
 def scenario_page() -> str:
     """Every part of a scenario with its fields."""
+    from pydantic.json_schema import models_json_schema
+
     from sim.config import Scenario
 
-    schema = Scenario.model_json_schema()
-    parts: dict[str, Any] = schema.get("$defs", {})
-    lines = ["# Scenario", "", "Written by docs/generate.py from the schema; do not edit.", ""]
-    lines += _part("Scenario", schema)
-    for name in _by_first_use(schema, parts):
+    _, schema = models_json_schema([(Scenario, "validation")])
+    parts: dict[str, Any] = schema["$defs"]
+    lines = [
+        "# Scenario",
+        "",
+        "Written by docs/generate.py from the schema; do not edit. `twinfer schema` prints it for editors, `twinfer init`",
+        "writes a scenario to begin with.",
+        "",
+        "A *duration* is a number of seconds or has units: `250ms`, `90s`, `1h30m`, `2h`. A *rate* is a number a second or has a",
+        "period: `12/s`, `300/min`, `1000/h`. A *fraction* is `0.05` or `5%`. Paths of files are relative to the scenario's file.",
+        "A file may begin with `extends: OTHER.yaml`, and then only changes that one.",
+        "",
+    ]
+    for name in _by_first_use({"$ref": "#/$defs/Scenario"}, parts):
         lines += _part(name, parts[name])
     return "\n".join(lines).rstrip() + "\n"
 
@@ -100,7 +127,7 @@ def _by_first_use(schema: Mapping[str, Any], parts: Mapping[str, Any]) -> list[s
     def visit(node: Any) -> None:
         if isinstance(node, Mapping):
             name = str(node.get("$ref", "")).rpartition("/")[2]
-            if name and name not in order:
+            if name in parts and name not in order:
                 order.append(name)
             for key, value in node.items():
                 if key != "$defs":
@@ -119,7 +146,7 @@ def _part(name: str, part: Mapping[str, Any]) -> Iterator[str]:
     yield f"## {name}"
     yield ""
     if part.get("description"):
-        yield str(part["description"]).strip()
+        yield str(part["description"]).strip().replace("``", "`")
         yield ""
     fields = part.get("properties", {})
     if not fields:
@@ -144,10 +171,13 @@ def _type(about: Mapping[str, Any]) -> str:
     """The type of a field in words; references are links to their part."""
     if "$ref" in about:
         name = str(about["$ref"]).rpartition("/")[2]
-        return f"[{name}](#{name.lower()})"
+        return "duration" if name == "Seconds" else f"[{name}](#{name.lower()})"
+    if "x-names" in about:
+        return _NAMED[about["x-names"]]
     for key in ("anyOf", "oneOf", "allOf"):
         if key in about:
-            kinds = [_type(kind) for kind in about[key] if kind.get("type") != "null"]
+            united = [_UNITS[kind["pattern"]] for kind in about[key] if kind.get("pattern") in _UNITS]
+            kinds = united or [_type(kind) for kind in about[key] if kind.get("type") != "null"]
             return " or ".join(dict.fromkeys(kinds))
     if "const" in about:
         return _value(about["const"])
@@ -163,11 +193,15 @@ def _type(about: Mapping[str, Any]) -> str:
     if kind == "object":
         return "mapping"
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    limits = [f"{sign} {about[key]:g}" for key, sign in bounds.items() if key in about]
+    limits = [f"{sign} {_plain(about[key])}" for key, sign in bounds.items() if key in about]
     names = kind if isinstance(kind, list) else [kind] if kind else []
     said = {"integer": "integer", "number": "number", "string": "text", "boolean": "true, false"}
     words = " or ".join(said.get(name, name) for name in names if name != "null") or "anything"
     return f"{words} {', '.join(limits)}".strip()
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.15g}"
 
 
 def _cell(text: str) -> str:
