@@ -42,7 +42,9 @@ def test_a_decode_step_is_gemm_sampling_and_attention(table: StepTable) -> None:
     for n in SEQUENCES:
         for context in CONTEXTS:
             expected = (gemm_us(n) + 9.0 + n + decode_us(n, context)) * US
-            assert table.decode_step(n, n * context, 0) == pytest.approx(expected, rel=1e-3)
+            assert table.decode_step(n, n * context, 0) == pytest.approx(
+                expected, rel=2e-3
+            )  # 2 ns a token on a grid of 15 ps
 
 
 def test_batches_between_measured_ones_are_interpolated_at_equal_mean_context(table: StepTable) -> None:
@@ -67,7 +69,7 @@ def test_measured_prompts_come_out_as_measured(table: StepTable) -> None:
         for past in PASTS:
             seconds = table.mixed_step(chunk, chunk * (2 * past + chunk), 0, 0, 0, 1)
             expected = (gemm_us(chunk) + 10.0 + chunk_us(chunk, past)) * US
-            assert seconds == pytest.approx(expected, rel=1e-3)
+            assert seconds == pytest.approx(expected, rel=2e-3)  # 2 ns a token on a grid of 15 ps
 
 
 @given(st.integers(16, 4096), st.integers(0, 20_000))
