@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sim.errors import ConfigError, Problem
+from sim.errors import ConfigError, Problem, ProfileError
 from sim.serving.settings import EngineSettings
 
 if TYPE_CHECKING:
@@ -24,29 +24,12 @@ def choose_profile(
     parallel = deployment.tensor_parallel
     if deployment.profile is None:
         name = profiles.find(architecture.name, gpu.name, parallel, dtype)
-        if name is None:
-            raise ConfigError(
-                [
-                    Problem(
-                        f"no profile is shipped for {architecture.name} on {gpu.name} at tensor_parallel {parallel}, "
-                        f"{dtype}; name one you imported ('twinfer calibrate import'), or use one of: "
-                        f"{', '.join(profiles.names())}",
-                        path=f"{where}.profile",
-                    )
-                ]
+        if name is None:  # sim.config says so with file and line; this is for scenarios made in Python
+            raise ProfileError(
+                f"{where}: no profile is shipped for {architecture.name} on {gpu.name} at TP {parallel}, {dtype}"
             )
         return profiles.load(name)
     profile = profiles.load(deployment.profile)
-    if profile.tensor_parallel != parallel:
-        raise ConfigError(
-            [
-                Problem(
-                    f"{deployment.profile}: was taken at tensor parallel {profile.tensor_parallel}, "
-                    f"the deployment runs at tensor_parallel {parallel}",
-                    path=f"{where}.profile",
-                )
-            ]
-        )
     for what, measured, wanted in (
         ("model", profile.model, architecture.name),
         ("GPU", profile.gpu, gpu.name),
@@ -80,26 +63,17 @@ def engine_settings(
     else:
         tokens = asked_tokens
     seqs = min(seqs, tokens) if asked_seqs is None else asked_seqs
-    problems = []
-    if tokens < seqs:
-        problems.append(f"max_num_batched_tokens {tokens} is less than max_num_seqs {seqs}: vLLM does not start so")
-    if not engine.enable_chunked_prefill and tokens < max_model_len:
-        problems.append(
-            f"max_num_batched_tokens {tokens} is less than max_model_len {max_model_len} without chunked prefill: "
-            "vLLM does not start so"
-        )
     blocks = engine.kv_blocks
     if blocks is None:
         blocks = kv_blocks(
             gpu.usable_memory, engine.gpu_memory_utilization, profile.memory, tokens, engine.block_size, seqs
         )
         if blocks < 2:
-            problems.append(
+            message = (
                 f"{architecture.name} leaves no memory for a KV cache on {gpu.name} at tensor_parallel "
                 f"{deployment.tensor_parallel} and gpu_memory_utilization {engine.gpu_memory_utilization}"
             )
-    if problems:
-        raise ConfigError([Problem(message, path=f"{where}.engine") for message in problems])
+            raise ConfigError([Problem(message, path=f"{where}.engine")])
     capacity = (blocks - 1) * engine.block_size
     if max_model_len > capacity:
         warnings.append(

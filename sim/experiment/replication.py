@@ -63,10 +63,11 @@ def _run(scenario: Scenario, drawn: FleetPlan, horizon: float) -> tuple[Ledger, 
     """The ledger, the timeline, and by deployment how many steps were priced outside what its profile measured."""
     tables = [deployment.step for deployment in drawn.deployments]
     before = [table.outside for table in tables]
+    timeline: dict[str, list[float]] = {}
     if scenario.run.mode == "reference":
         from sim.control import reference
 
-        ledger, timeline = reference.simulate(drawn), {}
+        ledger = reference.simulate(drawn)
     else:
         ledger, timeline = _fast(scenario, drawn, horizon)
     return ledger, timeline, [table.outside - count for table, count in zip(tables, before, strict=True)]

@@ -1,0 +1,135 @@
+"""simulate and compare: what they promise whatever the machine."""
+
+from __future__ import annotations
+
+import csv
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sim
+from sim.experiment import runner
+
+Write = Callable[..., Path]
+
+
+def saved(result: sim.Result | sim.Comparison, folder: Path) -> dict[str, bytes]:
+    result.save(folder)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_same_scenario_gives_the_same_bytes_with_one_worker_and_with_two(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = sim.load(write())
+    alone = saved(sim.compare(scenario, jobs=1), tmp_path / "alone")
+    monkeypatch.setattr(runner, "_WORTH_WORKERS_S", -1.0)  # hand over to worker processes at once
+    together = saved(sim.compare(scenario, jobs=2), tmp_path / "together")
+    assert alone == together
+    assert len(alone) > 10
+
+
+def test_another_seed_gives_other_requests(write: Write) -> None:
+    scenario = sim.load(write())
+    one, other = (sim.simulate(scenario, seed=seed, replications=1) for seed in (1, 2))
+    assert one.summary["ttft_mean"].value != other.summary["ttft_mean"].value
+
+
+def test_options_see_the_same_requests(write: Write) -> None:
+    comparison = sim.compare(sim.load(write()), replications=2)
+    two, three = (comparison.options[name].records for name in ("two", "three"))
+    for left, right in zip(two, three, strict=True):
+        for name in ("arrival_s", "prompt_tokens", "output_tokens"):
+            assert np.array_equal(left.columns[name], right.columns[name])
+    assert not np.array_equal(two[0].columns["arrival_s"], two[1].columns["arrival_s"])
+
+
+def test_replications_are_added_until_the_interval_is_as_narrow_as_asked(write: Write) -> None:
+    run = "{duration: 30s, replications: 2, warmup: 5s, precision: {metric: ttft_mean, half_width: 5%, max_replications: 60}}"
+    result = sim.simulate(sim.load(write(run=run)))
+    estimate = result.summary["ttft_mean"]
+    assert 2 < result.replications <= 60
+    assert estimate.half_width is not None
+    assert estimate.half_width <= 0.05 * estimate.value or result.replications == 60
+
+
+def test_precision_stops_at_its_most_replications(write: Write) -> None:
+    run = "{duration: 5s, replications: 2, warmup: 0, precision: {metric: ttft_p99, half_width: 0.01%, max_replications: 4}}"
+    assert sim.simulate(sim.load(write(run=run))).replications == 4
+
+
+def test_a_replayed_trace_is_run_once_and_leaves_no_interval(write: Write, tmp_path: Path) -> None:
+    trace = tmp_path / "requests.csv"
+    with trace.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["arrival_s", "prompt_tokens", "output_tokens"])
+        rows.writerows([[i * 0.1, 100 + i, 20] for i in range(50)])
+    changes = {
+        "workloads.chat.arrivals.trace": str(trace),
+        "deployments.chat.router.kind": "least-outstanding",
+        "workloads.chat.lengths": None,
+        "run.warmup": 0,
+    }
+    result = sim.simulate(sim.load(write(), changes))
+    assert result.replications == 1
+    assert result.manifest["exact"] is True
+    assert result.summary["requests"].value == 50
+    assert result.requests["prompt_tokens"].tolist() == [100 + i for i in range(50)]
+
+
+def test_a_random_router_leaves_something_to_chance(write: Write, tmp_path: Path) -> None:
+    trace = tmp_path / "requests.csv"
+    trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,10,10\n1,10,10\n")
+    changes = {"workloads.chat.arrivals.trace": str(trace), "workloads.chat.lengths": None}
+    assert sim.simulate(sim.load(write(), changes)).replications == 3
+
+
+def test_the_reference_mode_gives_the_same_requests_table(write: Write) -> None:
+    changes = {"run.duration": "5s", "run.replications": 1, "run.warmup": 0}
+    fast = sim.simulate(sim.load(write(), changes))
+    slow = sim.simulate(sim.load(write(), changes | {"run.mode": "reference"}))
+    assert fast.requests.equals(slow.requests)
+    assert fast.summary["itl_p99"] == slow.summary["itl_p99"]
+
+
+def test_closed_loop_users_keep_their_number_of_requests_in_flight(write: Write) -> None:
+    changes = {
+        "workloads.chat.arrivals.closed_loop": 8,
+        "workloads.chat.lengths": {"prompt": 200, "output": 50},
+        "run.duration": "20s",
+        "run.replications": 1,
+        "deployments.chat.replicas": 1,
+    }
+    record = sim.simulate(sim.load(write(), changes)).records[0]
+    arrival, end = record.columns["arrival_s"], record.columns["end_s"]
+    for now in (5.0, 10.0, 15.0):
+        assert ((arrival <= now) & (end > now)).sum() == 8
+
+
+def test_what_the_api_returns_can_be_pickled(write: Write) -> None:
+    scenario = pickle.loads(pickle.dumps(sim.load(write())))
+    comparison = pickle.loads(pickle.dumps(sim.compare(scenario, replications=2)))
+    assert comparison.options["two"].summary["ttft_p99"].value > 0
+
+
+def test_progress_is_told_of_every_replication(write: Write) -> None:
+    seen: list[tuple[int, int, str]] = []
+    sim.compare(sim.load(write()), replications=2, progress=lambda *args: seen.append(args))
+    assert [done for done, _, _ in seen] == [1, 2, 3, 4]
+    assert {name for _, _, name in seen} == {"two", "three"}
+
+
+@pytest.mark.parametrize(("argument", "value"), [("seed", -1), ("replications", 0)])
+def test_arguments_out_of_range_are_bad_input(write: Write, argument: str, value: int) -> None:
+    with pytest.raises(sim.ConfigError, match=f"run.{argument}: {value} is less than"):
+        sim.simulate(sim.load(write()), **{argument: value})
+
+
+def test_a_comparison_without_options_says_so(write: Write) -> None:
+    path = write()
+    path.write_text(path.read_text().split("options:")[0])
+    with pytest.raises(sim.ConfigError, match=r"small.yaml: options: a comparison needs options"):
+        sim.compare(sim.load(path))
