@@ -112,7 +112,7 @@ def scenario_page() -> str:
         "",
         "A *duration* is a number of seconds or has units: `250ms`, `90s`, `1h30m`, `2h`. A *rate* is a number a second or has a",
         "period: `12/s`, `300/min`, `1000/h`. A *fraction* is `0.05` or `5%`. Paths of files are relative to the scenario's file.",
-        "A file may begin with `extends: OTHER.yaml`, and then only changes that one.",
+        "A file with `extends: OTHER.yaml` only gives what differs from that one: mappings are merged by key, lists by `name`.",
         "",
     ]
     for name in _by_first_use({"$ref": "#/$defs/Scenario"}, parts):
@@ -195,7 +195,7 @@ def _type(about: Mapping[str, Any]) -> str:
     bounds = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = [f"{sign} {_plain(about[key])}" for key, sign in bounds.items() if key in about]
     names = kind if isinstance(kind, list) else [kind] if kind else []
-    said = {"integer": "integer", "number": "number", "string": "text", "boolean": "true, false"}
+    said = {"integer": "integer", "number": "number", "string": "text", "boolean": "true, false", "object": "mapping"}
     words = " or ".join(said.get(name, name) for name in names if name != "null") or "anything"
     return f"{words} {', '.join(limits)}".strip()
 
