@@ -28,6 +28,8 @@ def _attention(kernels: Kernels, name: str, key: str, sharing: str) -> pd.Series
     if "window_size" in table.columns:
         table = table[pd.to_numeric(table["window_size"], errors="coerce").fillna(0) == 0]
     names = GEMM_DTYPES[kernels.kv_dtype]
+    if "attn_dtype" in table.columns and table["attn_dtype"].isin(names).any():
+        table = table[table["attn_dtype"].isin(names)]
     for column, keep in (("kv_cache_dtype", names), ("head_dim", (kernels.shape.head_dim,))):
         found = sorted({str(int(x)) if column == "head_dim" else str(x) for x in table[column]})
         table = table[table[column].isin(keep)]

@@ -72,6 +72,8 @@ def import_layers(
     if meta_path:
         check_same(meta_path, meta, shape, model, card, tp)
     dtype = dtype_name(dtype, meta.get("variant"), meta_path)
+    quantised_cache = "kvfp8" in str(meta.get("variant", ""))
+    kv_dtype = "fp8" if quantised_cache else dtype if dtype in ("bf16", "fp16") else "bf16"
     notes: list[str] = []
 
     tokens, points = _tokens(place, shape, card, tp, notes)
@@ -104,7 +106,7 @@ def import_layers(
         engine=engine,
         tensor_parallel=tp,
         dtype=dtype,
-        kv_dtype=dtype if dtype in ("bf16", "fp16") else "bf16",
+        kv_dtype=kv_dtype,
         provenance=Provenance(
             source="casys-kaist/LLMServingSim layer profile",
             licence="MIT",
@@ -124,7 +126,7 @@ def import_layers(
             spread=unequal,
             host=Host(note="kernels were timed one by one; what the host adds between steps was not measured"),
         ),
-        memory=memory(shape, tp, dtype, dtype if dtype in ("bf16", "fp16") else "bf16"),
+        memory=memory(shape, tp, dtype, kv_dtype),
     )
 
 

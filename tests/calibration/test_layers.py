@@ -79,6 +79,14 @@ def test_the_provenance_says_what_was_measured_where(folder: Path) -> None:
     assert profile.provenance.points == 9 * len(TOKENS) + 2 * 3 + 12 + 9 + 108
 
 
+def test_a_variant_s_name_gives_the_formats_of_weights_and_cache(tmp_path: Path) -> None:
+    layers(tmp_path, mixed=0.0, skew=False, meta=META.replace("variant: bf16", "variant: fp8-kvfp8"))
+    profile = import_layers(tmp_path, *ARGUMENTS)
+    assert (profile.dtype, profile.kv_dtype) == ("fp8", "fp8")
+    assert profile.memory.kv_bytes_per_token == 65_536
+    assert profile.name == "rtx-pro-6000/llama-3.1-8b/tp1-fp8"
+
+
 def test_without_mixed_and_skew_tables_the_profile_says_so(tmp_path: Path) -> None:
     profile = import_layers(layers(tmp_path, mixed=0.0, skew=False), *ARGUMENTS)
     assert profile.step.mixed is None
