@@ -64,9 +64,14 @@ def _write_one(path: Path, content: Any) -> None:
     if isinstance(content, Mapping):
         path.write_text(text(content), encoding="utf-8")
         return
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(content, path, compression="zstd", row_group_size=1 << 20, store_schema=False)
+    # times hardly repeat: a dictionary of them costs time and saves nothing
+    repeating = [field.name for field in content.schema if field.type != pa.float64()]
+    pq.write_table(
+        content, path, compression="zstd", row_group_size=1 << 20, use_dictionary=repeating, store_schema=False
+    )
 
 
 def text(content: Any) -> str:

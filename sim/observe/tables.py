@@ -75,7 +75,8 @@ EVENTS = pa.schema(
         ("detail", pa.string()),
     ]
 )
-"""A row a decision, in order of time, with the reason; ``detail`` is a JSON object of the numbers it was made from."""
+"""A row a decision, in order of time, with the reason; ``detail`` is a JSON object of the numbers it was made from. What does not apply
+is empty, or -1 for ``replica`` and ``request``."""
 
 
 def requests(records: Sequence[ReplicationRecord]) -> pa.Table:
@@ -91,7 +92,13 @@ def timeline(records: Sequence[ReplicationRecord]) -> pa.Table:
 def events(records: Sequence[ReplicationRecord]) -> pa.Table:
     """The decisions of all replications (:data:`EVENTS`)."""
     rows = [row for record in records for row in _events(record)]
-    return pa.Table.from_pylist(rows, schema=EVENTS)
+    columns: dict[str, Any] = {}
+    for field in EVENTS:
+        if field.type == pa.string():
+            columns[field.name] = _strings([row.get(field.name, "") for row in rows])
+        else:
+            columns[field.name] = np.array([row.get(field.name, -1) for row in rows])
+    return _table(columns, EVENTS)
 
 
 def _requests(record: ReplicationRecord) -> pa.Table:
@@ -102,7 +109,7 @@ def _requests(record: ReplicationRecord) -> pa.Table:
         "model": _named([w.model for w in record.workloads], columns["workload"]),
         "tenant": _named([w.tenant for w in record.workloads], columns["workload"]),
         "outcome": _named(OUTCOMES, columns["outcome"]),
-        "reason": record.reason_column(),
+        "reason": _strings(record.reason_column()),
         "deployment": _named([d.name for d in record.deployments], columns["deployment"]),
         "replica": _within_deployment(record, columns["replica"]),
         "queue_s": latencies["queue"],
@@ -126,7 +133,7 @@ def _costs(record: ReplicationRecord) -> Floats:
 def _timeline(record: ReplicationRecord) -> pa.Table:
     samples = record.timeline
     if not samples:
-        return TIMELINE.empty_table()
+        return _concatenated([], TIMELINE)
     order = np.lexsort((samples["replica"], samples["t_s"]))
     moments, of = samples["t_s"][order], samples["replica"][order].astype(np.int64)
     busy = np.full(len(moments), np.nan)
@@ -185,20 +192,42 @@ def _within_deployment(record: ReplicationRecord, replica: Any) -> Any:
 
 
 def _named(names: Sequence[str], index: Any) -> pa.Array:
-    return pa.DictionaryArray.from_arrays(
-        pa.array(index, pa.int32()), pa.array(list(names), pa.string())
-    ).dictionary_decode()
+    """``names[i]`` for each i of ``index``."""
+    return pa.DictionaryArray.from_arrays(_numbers(index, pa.int32()), _strings(names)).dictionary_decode()
 
 
 def _table(columns: dict[str, Any], schema: pa.Schema) -> pa.Table:
-    """NaN becomes null, and integers take the schema's width."""
-    arrays = []
-    for field in schema:
-        values = columns[field.name]
-        array = values if isinstance(values, pa.Array) else pa.array(values, from_pandas=True)
-        arrays.append(array if array.type == field.type else array.cast(field.type))
+    arrays = [
+        values if isinstance(values, pa.Array) else _numbers(values, field.type)
+        for field in schema
+        for values in (columns[field.name],)
+    ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+# pa.array() looks whether it was given something of pandas, and imports pandas to know: a quarter of a second that a run of
+# the command line would pay for nothing. From buffers it does not.
+
+
+def _numbers(values: Any, kind: pa.DataType) -> pa.Array:
+    """An Arrow array of ``kind`` (fixed width); NaN becomes null."""
+    plain = np.ascontiguousarray(values, dtype=kind.to_pandas_dtype())
+    missing = np.isnan(plain) if plain.dtype.kind == "f" else None
+    if missing is None or not missing.any():
+        return pa.Array.from_buffers(kind, len(plain), [None, pa.py_buffer(plain)])
+    valid = np.packbits(~missing, bitorder="little")
+    plain = np.where(missing, 0.0, plain)  # what lies under a null is nobody's business, but it is written
+    return pa.Array.from_buffers(kind, len(plain), [pa.py_buffer(valid), pa.py_buffer(plain)])
+
+
+def _strings(values: Sequence[str]) -> pa.Array:
+    encoded = [value.encode() for value in values]
+    offsets = np.zeros(len(encoded) + 1, dtype=np.int32)
+    np.cumsum([len(value) for value in encoded], out=offsets[1:])
+    return pa.Array.from_buffers(
+        pa.string(), len(encoded), [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(encoded))]
+    )
+
+
 def _concatenated(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
-    return pa.concat_tables(tables) if tables else schema.empty_table()
+    return pa.concat_tables(tables) if tables else pa.Table.from_batches([], schema=schema)
