@@ -45,9 +45,6 @@ class EngineSettings:
             for name, bound in least.items()
             if getattr(self, name) < bound
         ]
-        if self.max_num_batched_tokens < self.max_num_seqs:
-            message = f"{self.max_num_batched_tokens} is less than max_num_seqs {self.max_num_seqs}: vLLM does not start so"
-            problems.append(Problem(message, path="max_num_batched_tokens"))
         if self.policy not in ("fcfs", "priority"):
             problems.append(Problem(f"{self.policy!r} is neither 'fcfs' nor 'priority'", path="policy"))
         if not 0.0 <= self.watermark < 1.0:
