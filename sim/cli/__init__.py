@@ -38,5 +38,10 @@ def main() -> None:
             place = f"{fault.filename}: " if fault.filename else ""
             sys.stderr.write(f"{place}{fault.strerror or fault}\n")
             sys.exit(BAD_INPUT)
+        except SystemExit as end:
+            if end.code == INTERRUPTED:  # typer has caught the interrupt
+                raise KeyboardInterrupt from None
+            raise
     except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
         sys.exit(INTERRUPTED)

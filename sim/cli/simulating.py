@@ -65,7 +65,7 @@ def run(
             f"note: run without the scenario's options ({names}); --option NAME runs one, twinfer compare all",
             quiet=quiet,
         )
-    with progress(quiet=quiet or as_json) as show:
+    with progress(quiet=quiet) as show:
         result = experiment.simulate(scenario, jobs=jobs, progress=show)
     place = result.save(out if out is not None else _place(scenario, [scenario]))
     if as_json:

@@ -96,6 +96,7 @@ METRICS: dict[str, Metric] = {
     "usd_per_1m_tokens": Metric("1M tokens", "$", "price of a million tokens, prompt and output"),
     "usd_per_1m_output_tokens": Metric("1M output", "$", "price of a million output tokens"),
     "requests": Metric("Requests", "", "requests counted"),
+    "lost_share": Metric("Lost", "share", "share of requests turned away or failed"),
     "rejected": Metric("Rejected", "", "requests turned away"),
     "unfinished": Metric("Unfinished", "", "requests still in the system when the run ended"),
 }

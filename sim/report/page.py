@@ -253,7 +253,11 @@ def _all_figures(option: Option, *, opened: bool) -> Markup:
             rows.append(tag("tr", tag("th", f"{label(f'{key}_mean').split()[0]}, {unit.name}", scope="row"), *cells))
         heads = [tag("th", text, scope="col") for text in (name, *STATISTICS)]
         parts.append(tag("div", tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows)), class_="scroll"))
-    rest = [name for name in option.overall if metric(name).unit != "time"]
+    known = list(METRICS)
+    rest = sorted(
+        (name for name in option.overall if metric(name).unit != "time"),
+        key=lambda name: (known.index(name) if name in known else len(known), name),
+    )
     rows = []
     for name in rest:
         figure, unit = option.overall[name], unit_for(name, [option.overall[name].value])
@@ -279,7 +283,7 @@ def _hash_like(value: str) -> bool:
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
-        for key, item in value.items():
+        for key, item in sorted(value.items()) if path else value.items():
             yield from _flat(item, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
         for index, item in enumerate(value):

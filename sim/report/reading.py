@@ -93,7 +93,8 @@ def _figure(estimate: Estimate) -> Figure:
 
 def _provenance(own: dict[str, Any], results: Mapping[str, Result], warmup_s: float) -> dict[str, Any]:
     """What made the results: what all options share once, the rest by option; the checksum is of all their manifests."""
-    manifests = {name: result.manifest for name, result in results.items()}
+    # a saved manifest comes back sorted: shown sorted, it is the same page before and after
+    manifests = {name: dict(sorted(result.manifest.items())) for name, result in results.items()}
     text = json.dumps([own, manifests], sort_keys=True, default=str)
     answer: dict[str, Any] = {
         "manifest sha256": hashlib.sha256(text.encode()).hexdigest(),

@@ -1,0 +1,67 @@
+"""The command line called in this process, and a scenario small enough to be simulated in no time."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sim.cli import main
+
+SMALL = """\
+question: Does one GPU do?
+run: {requests: 60, warmup: 0, replications: 3, seed: 5}
+models: {llama: {architecture: llama-3.1-8b}}
+cluster: {pools: [{name: h100, gpu: h100-sxm, price: 2.5, nodes: 2}]}
+workloads:
+  - name: chat
+    model: llama
+    arrivals: {rate: 10/s}
+    lengths: {prompt: 200, output: 20}
+    objectives: {ttft_p99: 2s}
+deployments:
+  - {name: chat, model: llama, pool: h100, replicas: 1}
+options:
+  one: {}
+  two: {deployments.chat.replicas: 2}
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call ended: exit code, what went to stdout and to stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def twinfer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Outcome]:
+    """``twinfer(*arguments)`` in an empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def call(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["twinfer", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return Outcome(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    """A small scenario with two options that both meet their objective."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL, encoding="utf-8")
+    return path
