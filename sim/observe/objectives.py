@@ -101,6 +101,40 @@ class Figures:
             for metric, target in objectives.items()
         ]
 
+    def to_json(self) -> dict[str, Any]:
+        """All of it but the confidence, in an order that sorting keys does not disturb."""
+        return {
+            "metrics": _names(self.overall),
+            "overall": [list(row.values()) for row in self.overall],
+            "workloads": [
+                {"name": name, "metrics": _names(rows), "values": [list(row.values()) for row in rows]}
+                for name, rows in self.workloads.items()
+            ],
+            "objectives": [
+                {"workload": workload, "metric": metric, "target": target}
+                for workload, targets in self.objectives.items()
+                for metric, target in targets.items()
+            ],
+            "exact": self.exact,
+        }
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any], confidence: float) -> Figures:
+        """What :meth:`to_json` gave. KeyError, TypeError or ValueError if it is anything else."""
+        objectives: dict[str, dict[str, float]] = {}
+        for row in saved["objectives"]:
+            objectives.setdefault(str(row["workload"]), {})[str(row["metric"])] = float(row["target"])
+        figures = cls(
+            overall=_rows(saved["metrics"], saved["overall"]),
+            workloads={str(w["name"]): _rows(w["metrics"], w["values"]) for w in saved["workloads"]},
+            objectives=objectives,
+            confidence=confidence,
+            exact=bool(saved["exact"]),
+        )
+        if not figures.overall or any(len(rows) != len(figures) for rows in figures.workloads.values()):
+            raise ValueError("its replications do not agree")
+        return figures
+
     def _standing(self, workload: str, metric: str, target: float) -> Standing:
         """Meets if the upper confidence bound is within the target, misses if the lower is beyond it.
 
@@ -131,6 +165,17 @@ class Figures:
         why = "the target is inside the interval"
         why += "" if more is None else f"; about {more} more replications might settle it"
         return Standing(workload, metric, target, estimate, "undecided", why, more)
+
+
+def _names(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    return list(rows[0]) if rows else []
+
+
+def _rows(names: Sequence[Any], rows: Sequence[Sequence[Any]]) -> list[dict[str, float]]:
+    return [
+        {str(name): math.nan if value is None else float(value) for name, value in zip(names, row, strict=True)}
+        for row in rows
+    ]
 
 
 def _finite(value: float) -> float | None:

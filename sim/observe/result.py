@@ -15,7 +15,7 @@ from sim.observe.metrics import Measures, measure
 from sim.observe.objectives import Estimate, Figures, Standing
 from sim.observe.verdict import HEADLINES, Pair, Verdict, decide
 from sim.observe.warmup import common_start_up, remarks, scenario_warmup
-from sim.observe.words import html_table, nested, numbers, shown
+from sim.observe.words import html_table, nested, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,13 +158,7 @@ class Result:
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write the run directory (see :mod:`sim.observe.store`) and return its path. ResultError if it cannot be written."""
-        figures = {
-            "overall": list(self.figures.overall),
-            "workloads": {name: list(rows) for name, rows in self.figures.workloads.items()},
-            "objectives": {name: dict(targets) for name, targets in self.figures.objectives.items()},
-            "exact": self.figures.exact,
-        }
-        summary = self._summary_json() | {"kind": "run", "format": store.FORMAT, "figures": figures}
+        summary = self._summary_json() | {"kind": "run", "format": store.FORMAT, "figures": self.figures.to_json()}
         files: dict[str, Any] = {"manifest.json": self.manifest, store.SUMMARY: summary}
         return store.write(directory, files | {f"{name}.parquet": self.table(name) for name in _TABLES})
 
@@ -183,24 +177,10 @@ class Result:
             name: store.read_table(folder / f"{name}.parquet", getattr(tables, name.upper())) for name in _TABLES
         }
         try:
-            saved = summary["figures"]
-            result.figures = Figures(
-                overall=[numbers(row) for row in saved["overall"]],
-                workloads={name: [numbers(row) for row in rows] for name, rows in saved["workloads"].items()},
-                objectives={
-                    name: {m: float(target) for m, target in targets.items()}
-                    for name, targets in saved["objectives"].items()
-                },
-                confidence=float(summary["confidence"]),
-                exact=bool(saved["exact"]),
-            )
+            result.figures = Figures.from_json(summary["figures"], float(summary["confidence"]))
             result.warmup_s = float(summary["warmup_s"])
             result.warnings = result._given_warnings = [str(warning) for warning in summary["warnings"]]
             result._from = {"scenario": str(summary["scenario"]), "question": str(summary["question"])}
-            if not len(result.figures) or any(
-                len(rows) != len(result.figures) for rows in result.figures.workloads.values()
-            ):
-                raise ValueError("its replications do not agree")
             result.to_json()  # figures that cannot be read show up here, not where they are first used
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ResultError(f"{folder / store.SUMMARY}: is not as twinfer writes it: {error!r}") from error

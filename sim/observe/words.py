@@ -10,7 +10,7 @@ from typing import Any
 from sim.observe.metrics import LATENCIES, STATISTICS
 from sim.observe.objectives import Estimate
 
-__all__ = ["html_table", "nested", "numbers", "shown"]
+__all__ = ["html_table", "nested", "shown"]
 
 
 def nested(figures: Mapping[str, Estimate]) -> dict[str, Any]:
@@ -24,10 +24,6 @@ def nested(figures: Mapping[str, Estimate]) -> dict[str, Any]:
         else:
             nested[name] = estimate.to_json()
     return nested
-
-
-def numbers(row: Mapping[str, Any]) -> dict[str, float]:
-    return {name: math.nan if value is None else float(value) for name, value in row.items()}
 
 
 def shown(estimate: Estimate) -> str:
