@@ -204,6 +204,9 @@ def parse(data: bytes | str, place: Place) -> tuple[Node, list[Problem]]:
         line = None if mark is None or place.line is None else mark.line + 1
         at = place.on(line)
         words = ", ".join(part for part in (error.problem, error.context) if part)
+        lines = text.split("\n")
+        if mark is not None and mark.line < len(lines) and lines[mark.line].lstrip(" ").startswith("\t"):
+            words = "a tab cannot indent, only spaces can"
         raise reader.stop(at, f"is not YAML: {words or 'it breaks off'}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise reader.stop(place, f"is not YAML: {' '.join(str(error).split())}") from None

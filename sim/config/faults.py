@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from sim.config.paths import schema_at
 from sim.config.tree import Node, Place, dotted
+from sim.config.units import shown
 from sim.errors import Problem, did_you_mean
 
 __all__ = ["problem_at", "problems"]
@@ -61,7 +62,7 @@ def _problem(fault: Any, root: Node) -> Problem:
         name, steps = str(steps[-1]), steps[:-1]
         allowed = _keys(steps)
         place = node.place if node is not None else _place(root, steps)
-        said = f"unknown key {name!r}{did_you_mean(name, allowed)}; allowed: {', '.join(allowed)}"
+        said = f"unknown key {shown(name)}{did_you_mean(name.lower(), allowed)}; allowed: {', '.join(allowed)}"
         return place.problem(said, dotted(root, steps))
     elif kind in ("model_type", "model_attributes_type", "dict_type"):
         keys = _keys(steps)

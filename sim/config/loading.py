@@ -192,7 +192,8 @@ def _with_option(tree: Node, name: str) -> Node:
     changes = options.fields.get(name) if options is not None else None
     problems: list[Problem] = []
     for path, value in changes.fields.items() if changes is not None else ():
-        place = replace(value.place, source=f"options.{name}.{path}", target=path, batch=f"option {name}")
+        source = value.place.source or f"options.{name}.{path}"  # --set may have written the option
+        place = replace(value.place, source=source, target=path, batch=f"option {name}")
         try:
             if path.split(".")[0] == "options":
                 raise ValueError("an option cannot change the options")

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from sim.config.scenario import Scenario
 from sim.config.tree import Node, displace, dotted
+from sim.config.units import shown
 from sim.errors import did_you_mean
 
 __all__ = ["assign", "schema_at", "steps_of"]
@@ -72,7 +73,7 @@ def _step(
         if steps and steps[0] == "workloads":  # objectives and quantiles: any key, judged when it is read
             return ".".join(parts), len(parts)
         raise ValueError(_nothing(parts[0], where, keys))
-    raise ValueError(f"{where} is a single value: there is no {parts[0]!r} in it")
+    raise ValueError(f"{where} is a single value: there is no {shown(parts[0])} in it")
 
 
 def _longest(parts: Sequence[str], names: Iterable[str]) -> tuple[str, int]:
@@ -88,7 +89,7 @@ def _longest(parts: Sequence[str], names: Iterable[str]) -> tuple[str, int]:
 def _nothing(name: str, where: str, known: Iterable[str]) -> str:
     names = list(known)
     there = f"; there are {', '.join(names)}" if names else ""
-    return f"{name!r} is not in {where}{did_you_mean(name, names)}{there}"
+    return f"{shown(name)} is not in {where}{did_you_mean(name, names)}{there}"
 
 
 def _is_model(schema: Any) -> bool:

@@ -32,16 +32,22 @@ class Place:
 
     def problem(self, message: str, path: str = "") -> Problem:
         """A problem of the value at ``path`` of the scenario, which was written here."""
-        if self.source is None:
-            return Problem(message, path=path, file=self.file, line=self.line)
-        if path in ("", self.target):
-            return Problem(message, path=self.source, file=self.file, line=self.line)
-        below = path.removeprefix(f"{self.target}.")
-        return Problem(f"{below}: {message}", path=self.source, file=self.file, line=self.line)
+        where, message = _one_line(path, 200), _one_line(message, 1000)
+        if self.source is not None:
+            if path not in ("", self.target):
+                message = f"{_one_line(path.removeprefix(f'{self.target}.'), 200)}: {message}"
+            where = _one_line(self.source, 200)
+        return Problem(message, path=where, file=self.file, line=self.line)
 
     def on(self, line: int | None) -> Place:
         """The same, on another line."""
         return replace(self, line=line)
+
+
+def _one_line(text: str, longest: int) -> str:
+    """``text`` as one printable line, cut to a readable length."""
+    plain = text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return plain if len(plain) <= longest else f"{plain[: longest - 3]}..."
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,11 +161,16 @@ def checked(lookup: Callable[[str], object], catalog: str | None = None) -> Read
 
     def read(value: Any) -> str:
         text = _text(value)
+        if len(text) > 4096:
+            raise ValueError(f"{shown(value)} is too long to be a name or a path")
         try:
             lookup(text)
         except TwinferError as error:
             problems = getattr(error, "problems", None)
-            raise ValueError(problems[0].message if problems else str(error)) from None
+            words = problems[0].message if problems else str(error)
+            raise ValueError(words.replace(text, shown(text)[1:-1])) from None
+        except OSError as error:
+            raise ValueError(f"{shown(value)} cannot be read: {error.strerror or error}") from None
         return text
 
     return Reader(read, {"type": "string"} | ({"x-names": catalog} if catalog else {}))
