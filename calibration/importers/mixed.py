@@ -123,7 +123,7 @@ def _errors(fit: pd.DataFrame, test: pd.DataFrame) -> Array:
         known = fit[(fit["n"] == n) & ((fit["pc"] == 0) == alone)]
         predicted = rows["t_mean_us"] + max(_coefficient(known), 0.0) * rows["deviation"]
         out.append((predicted / rows["t_skew_us"] - 1.0).to_numpy(float))
-    return np.concatenate(out)
+    return np.concatenate(out) if out else np.empty(0)
 
 
 def _scale(table: pd.DataFrame, attention: pd.DataFrame) -> float:

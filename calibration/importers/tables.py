@@ -5,14 +5,18 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import parquet
 
 from sim.errors import ProfileError
 
 __all__ = ["find", "read", "read_yaml", "rounded"]
+
+MEASURED: Final = frozenset(("latency", "time_us", "t_mean_us", "t_skew_us", "kv_mean"))  # all other numbers are counts
 
 
 def find(folder: Path, *names: str) -> Path | None:
@@ -26,13 +30,10 @@ def read(path: Path, numeric: Sequence[str], text: Sequence[str] = (), positive:
     :raises ProfileError: unreadable file, missing column, or a value that is not a finite non-negative number.
     """
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        zlib.error,
-    ) as error:  # what pandas, gzip and parquet raise derives from these
+        table = (
+            parquet.read_table(path).to_pandas(ignore_metadata=True) if path.suffix == ".parquet" else pd.read_csv(path)
+        )
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zlib.error, pa.ArrowException) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ProfileError(f"{path}: cannot be read: {reason}") from None
     missing = [column for column in [*numeric, *text] if column not in table.columns]
@@ -46,9 +47,11 @@ def read(path: Path, numeric: Sequence[str], text: Sequence[str] = (), positive:
         wrong = ~(np.isfinite(values) & (values >= 0.0))
         if column in positive:
             wrong |= values <= 0.0
+        if column not in MEASURED:
+            wrong |= values % 1.0 != 0.0
         if wrong.any():
             row = int(np.flatnonzero(wrong.to_numpy())[0])
-            bound = "positive" if column in positive else "non-negative"
+            bound = ("positive" if column in positive else "non-negative") + ("" if column in MEASURED else " whole")
             shown = table[column].iloc[row]
             raise ProfileError(f"{path}: column {column}, row {row + 1}: {shown!s} is not a {bound} number")
         table[column] = values

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +169,15 @@ def test_a_time_that_cannot_be_is_named_with_its_row(tmp_path: Path, value: str)
         import_layers(tmp_path, *ARGUMENTS)
 
 
+def test_a_count_that_is_not_whole_is_named_with_its_row(tmp_path: Path) -> None:
+    layers(tmp_path)
+    table = pd.read_csv(tmp_path / "dense.csv").astype({"tokens": float})
+    table.loc[4, "tokens"] = 1.5
+    table.to_csv(tmp_path / "dense.csv", index=False)
+    with pytest.raises(ProfileError, match=r"column tokens, row 5: 1\.5 is not a positive whole number"):
+        import_layers(tmp_path, *ARGUMENTS)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -188,3 +199,23 @@ def test_the_published_tables_give_a_step_time_near_the_memory_s_limit() -> None
     # 15 GB of weights (the embedding is not read) at 1.6 TB/s, the bandwidth the card's own driver reports
     assert table.decode_step(1, 128, 0) == pytest.approx((16.06e9 - 1.05e9) / 1.6e12, rel=0.25)
     assert math.isclose(profile.memory.kv_bytes_per_token, 131_072)
+
+
+def test_damaged_tables_raise_nothing_but_profile_errors(tmp_path: Path) -> None:
+    whole = layers(tmp_path / "whole", meta=META)
+    draw = random.Random(20)
+    read = refused = 0
+    for number in range(60):
+        folder = shutil.copytree(whole, tmp_path / str(number))
+        path = draw.choice(sorted(folder.iterdir()))
+        data = bytearray(path.read_bytes())
+        start = draw.randrange(len(data))
+        data[start : start + draw.randrange(60)] = bytes(draw.choices(b"0123456789,-.x\n", k=draw.randrange(12)))
+        path.write_bytes(bytes(data))
+        try:
+            import_layers(folder, *ARGUMENTS)
+            read += 1
+        except ProfileError as error:
+            refused += "\n" not in str(error)
+    assert read + refused == 60
+    assert refused > 0
