@@ -1,7 +1,9 @@
 """The slow, obvious fleet: arrivals, closed-loop users, routers and replicas as SimPy processes.
 
 The oracle of :mod:`sim.control.fleet`: same plan, same ledger, to the last bit. At equal times the table's arrivals come
-first, in table order, then re-issued requests in the order they were issued, then step ends by replica.
+first, in table order, then requests re-issued after a think time, in the order they were issued, then step ends by
+replica, and last what is re-issued without a think time: nobody answers in no time, so the steps that end at that moment
+are followed by the next ones before such a request arrives.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from sim.control.plan import ClosedLoop, DeploymentPlan, FleetPlan
 from sim.control.router import FleetView
 from sim.errors import PolicyError
 from sim.serving.ledger import REJECTED, Ledger
-from sim.serving.reference import Replica, at
+from sim.serving.reference import STEP_END, Replica, at
 
 __all__ = ["simulate"]
 
@@ -63,6 +65,7 @@ class _Fleet:
         for row, workload in enumerate(self.workload):
             if workload in closed:
                 self.closed_rows[workload].append(row)
+        self.after_all_steps = STEP_END + first
         self.done: dict[int, simpy.Event] = {}  # of closed-loop rows in the system: their users wait for it
         self.in_system = 0
         self.changed = 0.0
@@ -86,10 +89,11 @@ class _Fleet:
             self.arrive(row)
 
     def user(self, loop: ClosedLoop) -> Generator[simpy.Event, None, None]:
-        think = 0.0
+        think, order = 0.0, REISSUED_ARRIVAL
         while self.env.now + think < self.plan.horizon:
-            yield at(self.env, think, REISSUED_ARRIVAL)
+            yield at(self.env, think, order)
             think = loop.think
+            order = REISSUED_ARRIVAL if think > 0.0 else self.after_all_steps
             if not self.closed_rows[loop.workload]:
                 return
             row = self.closed_rows[loop.workload].pop(0)

@@ -37,6 +37,7 @@ class Request:
     arrival: float
     outputs: int = 0
     computed: int = 0
+    recomputing: bool = False  # preempted, and not yet back to where it was
     blocks: list[int] = field(default_factory=list)
 
     @property
@@ -54,10 +55,11 @@ class Request:
 class Step:
     """What one engine iteration runs.
 
-    ``scheduled`` maps a request to its tokens, in scheduling order. Decodes are requests with one missing token and something
-    generated: there are ``decodes`` (n) of them, with ``context_sum`` (C) tokens in the cache before the step and
-    ``spread`` (V = n Σc² - C²). All others are prefill chunks of q tokens after p cached ones: ``prefill_tokens``
-    (Q = Σ q) and ``prefill_work`` (W = Σ q (2p + q)). ``scheduled`` is empty when a step only preempted.
+    ``scheduled`` maps a request to its tokens, in scheduling order. Decodes are requests that run their newest output token
+    alone: there are ``decodes`` (n) of them, with ``context_sum`` (C) tokens in the cache before the step and ``spread``
+    (V = n Σc² - C²). All others are prefill chunks of q tokens after p cached ones, the recomputation of a preempted
+    request to its last token included: ``prefill_tokens`` (Q = Σ q) and ``prefill_work`` (W = Σ q (2p + q)).
+    ``scheduled`` is empty when a step only preempted.
     """
 
     scheduled: dict[int, int]
@@ -188,6 +190,7 @@ class Scheduler:
             request = self._requests[id]
             request.computed += tokens
             if request.missing == 0:
+                request.recomputing = False
                 request.outputs += 1  # the new token is not in the cache yet
                 if request.outputs == request.output_tokens:
                     finished.append(id)
@@ -205,7 +208,9 @@ class Scheduler:
 
     def _victim(self) -> Request:
         if self.settings.policy == "priority":
-            return max(self._running, key=lambda request: (request.priority, request.arrival))
+            # vLLM's arrival times never tie; where ours do, the order of the queue decides, or two equals could preempt
+            # each other for ever
+            return max(self._running, key=lambda request: (request.priority, request.arrival, request.id))
         return self._running[-1]
 
     def _preempt(self, request: Request) -> None:
@@ -213,6 +218,7 @@ class Scheduler:
         self._free.extend(request.blocks)
         request.blocks = []
         request.computed = 0
+        request.recomputing = True
         self._waiting.insert(0, request)
 
     def _blocks_for(self, tokens: int) -> int:
@@ -233,7 +239,7 @@ class Scheduler:
         chunks = []
         for id, tokens in given.items():
             request = self._requests[id]
-            if request.missing == 1 and request.outputs > 0:
+            if request.outputs > 0 and not request.recomputing:
                 contexts.append(request.computed)
             else:
                 chunks.append((tokens, request.computed))

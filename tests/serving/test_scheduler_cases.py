@@ -20,8 +20,8 @@ SCHEDULERS = {"fast": Scheduler, "reference": reference.Scheduler}
 
 def engine_settings(case: dict[str, Any]) -> EngineSettings:
     given = dict(case.get("settings", {}))
-    given.setdefault("max_num_seqs", 16)
     given.setdefault("max_num_batched_tokens", 8192)
+    given.setdefault("max_num_seqs", min(16, given["max_num_batched_tokens"]))
     given.setdefault("kv_blocks", 10_000)
     given.setdefault("max_model_len", given["max_num_batched_tokens"])
     return EngineSettings(**given)
