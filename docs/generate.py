@@ -1,7 +1,7 @@
 """Writes the pages under docs/reference from the code: the commands from the application, the scenario from its schema.
 
-    python docs/generate.py            write them
-    python docs/generate.py --check    exit 1 if those on disk are not what would be written
+python docs/generate.py            write them
+python docs/generate.py --check    exit 1 if those on disk are not what would be written
 """
 
 from __future__ import annotations

@@ -17,5 +17,7 @@ def shared(*parts: str) -> Path:
     """The path of a file or folder under ``SHARED``; skips the calling test (or module), saying why, where it is absent."""
     path = SHARED.joinpath(*parts)
     if not path.exists():
-        pytest.skip(f"the shared measurements are not here: {'/'.join(('shared/data', *parts))}", allow_module_level=True)
+        pytest.skip(
+            f"the shared measurements are not here: {'/'.join(('shared/data', *parts))}", allow_module_level=True
+        )
     return path
