@@ -33,14 +33,18 @@ class Ask:
 
 
 @st.composite
-def engine_settings(draw: st.DrawFn, longest: int = 60, large: bool = False) -> EngineSettings:
+def engine_settings(
+    draw: st.DrawFn, longest: int = 60, large: bool = False, any_budget: bool = False
+) -> EngineSettings:
     """Settings that vLLM would accept: the KV cache holds at least one request of ``max_model_len`` tokens, the budget at
-    least a token a sequence and, without chunking, a whole prompt. ``large``: a cache that is never full."""
+    least a token a sequence and, without chunking, a whole prompt. ``large``: a cache that is never full. ``any_budget``: fewer
+    tokens than sequences too, which vLLM's server refuses and its scheduler does not."""
     block_size = draw(st.sampled_from([1, 2, 3, 4, 7, 8, 16, 32]))
     max_num_seqs = draw(st.integers(1, 8))
     max_model_len = draw(st.integers(2, longest))
     chunked = draw(st.sampled_from([True, True, True, False]))
-    least = max_num_seqs if chunked else max(max_num_seqs, max_model_len)
+    least = 1 if any_budget else max_num_seqs
+    least = least if chunked else max(least, max_model_len)
     budget = draw(st.integers(least, least + 40))
     needed = -(-max_model_len // block_size)
     spare = max_num_seqs * needed if large else draw(st.one_of(st.integers(0, 2), st.integers(0, needed)))
