@@ -143,7 +143,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]], *, right: bool = False) -> None
     columns = list(dict.fromkeys(key for row in rows for key in row))
     console = stdout()
     columns = [key for key in columns if console.width >= 160 or key not in _WIDE_ONLY]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
     for key in columns:
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
         name, underscore, unit = key.rpartition("_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sim.report.format import Unit, label, metric, unit_for
+from sim.report.format import METRICS, Unit, label, metric, unit_for
 from sim.report.view import Fate, Figure, Option, View
 
 if TYPE_CHECKING:
@@ -33,15 +34,15 @@ STYLES = {"meets": "", "misses": "bold red", "undecided": "yellow"}
 def show_comparison(view: View, console: Console) -> None:
     """The question, options × figures with their half-widths, what the marks mean, the verdict."""
     _heading(view, console)
-    extra = [name for _, name in view.targets() if name not in (*LATENCY, *SERVICE)]
-    latency = [*LATENCY, *(name for name in dict.fromkeys(extra) if metric(name).unit == "time")]
-    columns = [*latency, *(name for name in dict.fromkeys(extra) if name not in latency), *SERVICE]
-    whole = _comparison(view, columns, all_of_it=True)
-    if _fits(whole, console):
-        console.print(whole)
-    else:
-        console.print(_comparison(view, latency, all_of_it=False))
-        console.print(_comparison(view, [name for name in columns if name not in latency], all_of_it=True))
+    extra = {name for _, name in view.targets()} - {*LATENCY, *SERVICE}
+    latency = sorted({*LATENCY, *(name for name in extra if metric(name).unit == "time")}, key=list(METRICS).index)
+    service = [*sorted(extra.difference(latency)), *SERVICE]
+    whole = (_comparison(view, [*latency, *service], room) for room in (24, 18, 14))
+    fitting = next((table for table in whole if _fits(table, console)), None)
+    for table in [fitting] if fitting is not None else [_comparison(view, part, 24) for part in (latency, service)]:
+        console.print()
+        console.print(table)
+    console.print()
     _legend(view, console)
     if view.answer:
         first, stop, rest = view.answer.partition(". ")
@@ -65,6 +66,7 @@ def show_run(view: View, console: Console) -> None:
             + Text(f"  {count.value:,.0f} requests a replication" if count is not None else "", style="not bold dim")
         )
         console.print(_latencies(figures, one_line=console.width >= 96))
+        console.print()
     abreast = _resources(option, RESOURCES)
     grids = [abreast] if _fits(abreast, console) else [_resources(option, (names,)) for names in RESOURCES]
     for grid in grids:
@@ -76,7 +78,7 @@ def show_run(view: View, console: Console) -> None:
 
 
 def _fits(table: Table, console: Console) -> bool:
-    return Measurement.get(console, console.options.update(width=10_000), table).maximum < console.width
+    return Measurement.get(console, console.options.update(width=10_000), table).maximum <= console.width
 
 
 def _resources(option: Option, columns: Sequence[Sequence[str]]) -> Table:
@@ -95,18 +97,20 @@ def _resources(option: Option, columns: Sequence[Sequence[str]]) -> Table:
 def _heading(view: View, console: Console) -> None:
     if view.question:
         console.print(Text(view.question, style="bold"))
-    option = view.options[0]
-    runs = f"{option.replications} replication{'s' if option.replications != 1 else ''}"
-    ranges = {one.replications for one in view.options}
-    if len(ranges) > 1:
-        runs = f"{min(ranges)} to {max(ranges)} replications"
-    console.print(Text(f"{view.scenario}: {runs}, ± is the {view.confidence:.0%} interval's half-width", style="dim"))
+    counts = sorted({option.replications for option in view.options})
+    runs = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    interval = f"{runs} replications, ± is the {view.confidence:.0%} interval's half-width"
+    said = interval if counts != [1] else "1 replication: no intervals"
+    console.print(Text(f"{view.scenario}: {said}", style="dim"))
 
 
-def _comparison(view: View, columns: Sequence[str], *, all_of_it: bool) -> Table:
+def _comparison(view: View, columns: Sequence[str], room: int) -> Table:
+    """``columns`` of every option, whose names are broken to fit ``room`` characters."""
     many = len(view.workloads) > 1
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold", show_lines=False)
-    table.add_column("option", no_wrap=False, overflow="fold", min_width=8, max_width=24)
+    table = Table(
+        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold", show_lines=False
+    )
+    table.add_column("option", no_wrap=False, overflow="fold", max_width=max(room, 9))
     units = _units(view, columns)
     for name in columns:
         first, _, second = label(name).partition(" ")
@@ -120,9 +124,9 @@ def _comparison(view: View, columns: Sequence[str], *, all_of_it: bool) -> Table
         )
     for option in view.options:
         winner = option.name == view.winner
-        heading = Text(option.name, style="bold green" if winner else "bold")
+        heading = Text(_broken(option.name, room), style="bold green" if winner else "bold")
         price = option.overall.get("usd_per_hour")
-        if all_of_it and price is not None:
+        if price is not None:
             heading.append(f"\n{Unit('$/h').value(price.value)} $/h", style="not bold dim")
         table.add_row(heading, *(_cell(option, None, column, units[column]) for column in columns))
         if many:
@@ -130,10 +134,20 @@ def _comparison(view: View, columns: Sequence[str], *, all_of_it: bool) -> Table
                 shown = [column if column in figures and _by_workload(column) else "" for column in columns]
                 if any(shown):
                     table.add_row(
-                        Text(f"  {workload}", style="dim"),
+                        Text(_broken(workload, room - 2, indent="  "), style="dim"),
                         *(_cell(option, workload, column, units[column]) if column else "" for column in shown),
                     )
     return table
+
+
+def _broken(name: str, room: int, indent: str = "") -> str:
+    """``name`` in lines of at most ``room`` characters, broken after a hyphen or the like where there is one."""
+    lines = [""]
+    for part in re.findall(r"[^-_./ ]*[-_./ ]?", name):
+        if len(lines[-1]) + len(part.rstrip()) > room and lines[-1]:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(f"{indent}{line.rstrip()}" for line in lines)
 
 
 def _units(view: View, columns: Sequence[str]) -> dict[str, Unit]:
@@ -188,7 +202,7 @@ def _legend(view: View, console: Console) -> None:
 
 
 def _latencies(figures: Mapping[str, Figure], *, one_line: bool) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
     table.add_column("", no_wrap=True)
     table.add_column("", no_wrap=True)
     statistics = ("mean", "p50", "p90", "p95", "p99")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
@@ -170,7 +171,7 @@ def _distribution_plot(view: View, key: str, curves: Curves) -> Plot:
         axes.set_ylim(0.0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlabel(f"{name} (log scale)")
-        _legend(axes, len(curves))
+        _legend(axes, [option.name for _, option, _ in curves])
 
     return Plot(f"cdf-{key}", f"{name}: share of requests at or under", said, paint)
 
@@ -192,43 +193,50 @@ def _time_plot(column: str, title: str, lines: Curves) -> Plot:
         axes.set_xlim(left=0.0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
         axes.set_xlabel("hours" if long else "minutes")
-        _legend(axes, len(lines))
+        _legend(axes, [option.name for _, option, _ in lines])
 
     return Plot(column, title, said, paint)
 
 
 def _cost_plot(view: View) -> Iterator[Plot]:
-    cost = "usd_per_hour" if all("usd_per_hour" in option.overall for option in view.options) else "usd_per_1m_tokens"
+    prices = {
+        round(option.overall["usd_per_hour"].value, 6) for option in view.options if "usd_per_hour" in option.overall
+    }
+    # at one price an hour, what a token costs tells them apart
+    cost, unit = ("usd_per_hour", "$ an hour") if len(prices) > 1 else ("usd_per_1m_tokens", "$ per 1M tokens")
     points = [
-        (index, option, option.overall[cost], option.overall["slo_attainment"])
+        (index, option, x, y)
         for index, option in enumerate(view.options)
-        if cost in option.overall and "slo_attainment" in option.overall
+        if (x := option.overall.get(cost)) and (y := option.overall.get("slo_attainment"))
+        if isfinite(x.value) and isfinite(y.value)
     ]
     if not points:
         return
-    unit = "$ an hour" if cost == "usd_per_hour" else "$ per 1M tokens"
     words = "; ".join(f"{option.name} {x.value:,.4g} {unit}, {y.value:.1%}" for _, option, x, y in points)
     said = f"Price of each option and the share of requests that met every objective: {words}."
 
     def paint(axes: Axes, colours: Colours) -> None:
+        right = max(x.value for _, _, x, _ in points) * 1.4 or 1.0
+        low = min(y.value for _, _, _, y in points)
+        bottom, top = max(0.0, low - 0.15 * (1.02 - low) - 0.005), 1.0 + 0.08 * (1.02 - low)
+        axes.set_xlim(0.0, right)
+        axes.set_ylim(bottom, top)
+        named: list[tuple[float, float]] = []
         for index, option, x, y in points:
-            line = _line(index, colours)
+            colour = colours[f"s{index % SERIES}"]
             axes.errorbar(
                 x.value, y.value, xerr=x.half_width or None, yerr=y.half_width or None, fmt=MARKERS[index % len(MARKERS)],
-                color=line["color"], markersize=8, capsize=3,
-                markerfacecolor=line["color"] if option.status in ("meets", None) else colours["paper"], markeredgewidth=1.8,
+                color=colour, markersize=8, capsize=3, markeredgewidth=1.8,
+                markerfacecolor=colour if option.status in ("meets", None) else colours["paper"],
             )  # fmt: skip
+            at = (x.value / right, (y.value - bottom) / (top - bottom))
+            # a name goes below those of the points beside it
+            above = sum(abs(at[0] - other[0]) < 0.3 and abs(at[1] - other[1]) < 0.3 for other in named)
+            named.append(at)
             axes.annotate(
-                _short(option.name),
-                (x.value, y.value),
-                xytext=(8, 5 if index % 2 == 0 else -11),
-                textcoords="offset points",
-                fontsize=9,
-            )
-        largest = max(x.value for _, _, x, _ in points)
-        axes.set_xlim(0.0, largest * 1.3 or 1.0)
-        low = min(y.value for _, _, _, y in points)
-        axes.set_ylim(max(0.0, low - 0.15 * (1.02 - low) - 0.005), 1.0 + 0.08 * (1.02 - low))
+                _short(option.name), (x.value, y.value), xytext=(9, 3 - 11 * above), textcoords="offset points",
+                fontsize=9, color=colour,
+            )  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if low < 0.9 else 1))
         axes.set_xlabel(unit)
 
@@ -244,9 +252,11 @@ def _line(index: int, colours: Colours) -> dict[str, Any]:
     return {"color": colours[f"s{index % SERIES}"], "linestyle": DASHES[(index // 2 + index) % len(DASHES)]}
 
 
-def _legend(axes: Axes, count: int) -> None:
-    if count > 1:
-        axes.legend(loc="best", fontsize=8.5, ncols=1 if count <= 6 else 2, handlelength=2.6)
+def _legend(axes: Axes, names: Sequence[str]) -> None:
+    """Above the plot, where it hides nothing."""
+    if len(names) > 1:
+        columns = min(len(names), 4 if max(map(len, names)) <= 10 else 3 if max(map(len, names)) <= 16 else 2)
+        axes.get_figure().legend(loc="outside upper left", fontsize=8.5, ncols=columns, handlelength=2.6)
 
 
 def _short(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sim.errors import ResultError
 from sim.report.format import METRICS, Unit, label, metric, unit_for
 from sim.report.markup import Content, Markup, joined, tag
-from sim.report.view import Figure, Option, View
+from sim.report.view import Fate, Figure, Option, View
 
 if TYPE_CHECKING:
     from sim.report.figures import Plot
@@ -23,7 +23,7 @@ COLUMNS = (
 )
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 SAID = {"meets": "meets", "misses": "misses", "undecided": "not decided"}
-MARKS = {"meets": "", "misses": " ✗", "undecided": " ?"}
+MARKS = {"meets": "", "misses": "\u00a0✗", "undecided": "\u00a0?"}
 
 
 def write(view: View, path: Path) -> None:
@@ -84,7 +84,7 @@ def _sections(view: View, title: str, plots: Sequence[Plot]) -> Iterator[Markup]
     yield tag("p", *_reading(view), class_="muted")
     yield _options_table(view)
     if view.targets():
-        yield tag("h2", "Objectives")
+        yield tag("h2", "Objectives", id="objectives")
         yield _objectives_table(view)
     if plots:
         yield tag("h2", "Plots")
@@ -134,8 +134,7 @@ def _units(view: View, names: Sequence[str]) -> dict[str, Unit]:
 
 def _options_table(view: View) -> Markup:
     many = len(view.workloads) > 1
-    extra = [name for _, name in view.targets() if name not in COLUMNS]
-    columns = [*COLUMNS[:5], *dict.fromkeys(extra), *COLUMNS[5:]]
+    columns = sorted({*COLUMNS, *(name for _, name in view.targets())}, key=list(METRICS).index)
     units = _units(view, columns)
     headings = [
         tag("th", label(name), tag("small", units[name].name), scope="col", title=metric(name).meaning or None)
@@ -160,7 +159,7 @@ def _options_table(view: View) -> Markup:
         name = tag(
             "th",
             option.name,
-            tag("span", "cheapest that meets all", class_="badge") if best else None,
+            tag("span", "recommended", class_="badge") if best else None,
             tag("small", f"{Unit('').value(price.value)} $/h") if price is not None else None,
             scope="row",
             class_="best" if best else None,
@@ -198,27 +197,31 @@ def _cell(option: Option, workload: str | None, name: str, units: Mapping[str, U
 
 
 def _objectives_table(view: View) -> Markup:
+    """A row an option, a column an objective: the figure, and whether it meets it."""
     many = len(view.workloads) > 1
-    headings = [tag("th", text, scope="col") for text in ("option", "objective", "figure", "outcome")]
+    targets = view.targets()
+    units = {key: unit_for(key[1], [target]) for key, target in targets.items()}
+    headings = [tag("th", "option", scope="col")]
+    for (workload, name), target in targets.items():
+        unit = units[workload, name]
+        text = f"{workload}: {label(name)}" if many else label(name)
+        headings.append(tag("th", text, tag("small", f"≤ {unit.value(target)} {unit.name}"), scope="col"))
     rows = []
     for option in view.options:
-        for fate in option.fates:
-            unit = unit_for(fate.metric, [fate.target])
-            after = "" if unit.suffix else f" {unit.name}"
-            wanted = f"{fate.workload}: " if many else ""
-            rows.append(
-                tag(
-                    "tr",
-                    tag("th", option.name, scope="row"),
-                    tag("td", f"{wanted}{label(fate.metric)} ≤ {unit.value(fate.target)}{after}"),
-                    tag("td", f"{unit.both(fate.figure.value, fate.figure.half_width)}{after}"),
-                    tag(
-                        "td", tag("span", SAID[fate.status], class_=fate.status), f": {fate.why}" if fate.why else None
-                    ),
-                )
-            )
+        found = {(fate.workload, fate.metric): fate for fate in option.fates}
+        rows.append(
+            tag("tr", tag("th", option.name, scope="row"), *(_fate_cell(found.get(key), units[key]) for key in targets))
+        )
     table = tag("table", tag("thead", tag("tr", *headings)), tag("tbody", *rows), class_="words")
-    return tag("div", table, class_="scroll")
+    return tag("div", table, class_="scroll", role="region", aria_labelledby="objectives", tabindex=0)
+
+
+def _fate_cell(fate: Fate | None, unit: Unit) -> Markup:
+    if fate is None:
+        return tag("td")
+    outcome = tag("span", SAID[fate.status], class_=fate.status)
+    why = tag("span", fate.why, class_="why") if fate.why else None
+    return tag("td", f"{unit.both(fate.figure.value, fate.figure.half_width)} {unit.name}, ", outcome, why)
 
 
 def _plot(plot: Plot) -> Markup:
