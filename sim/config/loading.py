@@ -59,8 +59,7 @@ def _finish(tree: Node, problems: list[Problem], overrides: Mapping[str, Any] | 
             found = _examine(_with_option(tree, name))[1]
         except ConfigError as error:
             found = list(error.problems)
-        problems.extend(problem for problem in found if problem not in seen)
-        seen.update(found)
+        problems.extend(_of_option(problem, tree, name) for problem in found if problem not in seen)
     if problems or scenario is None:
         raise ConfigError(_in_order(problems))
     return _sealed(scenario, tree, path, None)
@@ -77,7 +76,8 @@ def build(tree: Node, path: Path | None, option: str | None) -> Scenario:
     changed = tree if option is None else _with_option(tree, option)
     scenario, problems = _examine(changed)
     if problems or scenario is None:
-        raise ConfigError(_in_order(problems))
+        own = problems if option is None else [_of_option(problem, tree, option) for problem in problems]
+        raise ConfigError(_in_order(own))
     return _sealed(scenario, tree, path, option)
 
 
@@ -203,6 +203,14 @@ def _with_option(tree: Node, name: str) -> Node:
     if problems:
         raise ConfigError(problems)
     return tree
+
+
+def _of_option(problem: Problem, tree: Node, name: str) -> Problem:
+    """A problem that shows where an option changes nothing, as one of the option that brings it about."""
+    if problem.path.startswith((f"options.{name}.", "--set ")):
+        return problem
+    node = tree.fields["options"].fields[name]
+    return node.place.problem(f"{problem.path}: {problem.message}", f"options.{name}")
 
 
 # --- the whole

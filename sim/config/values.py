@@ -21,7 +21,6 @@ from sim.errors import TwinferError, did_you_mean
 __all__ = [
     "FRACTION_SCHEMA",
     "Flag",
-    "Fraction",
     "Name",
     "Part",
     "Period",
@@ -168,6 +167,8 @@ def checked(lookup: Callable[[str], object], catalog: str | None = None) -> Read
         except TwinferError as error:
             problems = getattr(error, "problems", None)
             words = problems[0].message if problems else str(error)
+            if text not in words:
+                words = f"{text}: {words}"
             raise ValueError(words.replace(text, shown(text)[1:-1])) from None
         except OSError as error:
             raise ValueError(f"{shown(value)} cannot be read: {error.strerror or error}") from None
@@ -193,6 +194,5 @@ Seconds = Annotated[float, real(read=units.duration, high=366 * 86400.0, schema=
 Period = Annotated[float, real(above=True, read=units.duration, high=366 * 86400.0, schema=DURATION_SCHEMA, unit=" s")]
 """More than zero seconds, at most 366 days."""
 Rate = Annotated[float, real(read=units.rate, high=1e6, schema=RATE_SCHEMA, unit="/s")]
-Fraction = Annotated[float, real(0.0, 1.0, read=units.fraction, schema=FRACTION_SCHEMA)]
 Share = Annotated[float, real(0.0, 1.0, above=True, read=units.fraction, schema=FRACTION_SCHEMA)]
-"""A fraction that is not zero."""
+"""A fraction, or a percentage, that is not zero."""

@@ -180,6 +180,13 @@ def test_options_come_after_overrides(base: str) -> None:
     assert (more.deployments[0].replicas, more.run.seed) == (4, 9)
 
 
+def test_a_problem_that_an_option_brings_about_elsewhere_is_said_of_the_option(base: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load_text(base + "  odd: {workloads.chat.arrivals.closed_loop: 3}\n", file="s.yaml")
+    said = "options.odd: workloads.chat: needs lengths: only presets and traces bring their own"
+    assert str(caught.value) == f"s.yaml:{base.count(chr(10)) + 1}: {said}"
+
+
 def test_an_option_that_is_not_there_is_refused_with_the_nearest(base: str) -> None:
     with pytest.raises(
         ConfigError, match=r"options: 'mor' is not an option \(did you mean 'more'\?\); there are same, more"
