@@ -18,7 +18,7 @@ __all__ = ["GROUP", "app"]
 
 GROUP = "twinfer.commands"
 
-_OWN = {"calibrate": "Profiles from measurements: import, show, validate."}
+_OWN = {"calibrate": "Profiles of hardware and engines, from measurements."}
 
 
 class Commands(TyperGroup):

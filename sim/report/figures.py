@@ -256,7 +256,7 @@ def _legend(axes: Axes, names: Sequence[str]) -> None:
     """Above the plot, where it hides nothing."""
     if len(names) > 1:
         columns = min(len(names), 4 if max(map(len, names)) <= 10 else 3 if max(map(len, names)) <= 16 else 2)
-        axes.get_figure().legend(loc="outside upper left", fontsize=8.5, ncols=columns, handlelength=2.6)
+        axes.figure.legend(loc="outside upper left", fontsize=8.5, ncols=columns, handlelength=2.6)
 
 
 def _short(name: str) -> str:
