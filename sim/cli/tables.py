@@ -254,7 +254,7 @@ def _fate(fate: Fate, *, many: bool) -> Text:
 
 def _warnings(view: View, console: Console) -> None:
     for text, names in _said(view):
-        console.print(Text("warning  ", style="yellow") + Text(f"{names}{text}"))
+        console.print(Text.assemble(("warning  ", "yellow"), f"{names}{text}"))
 
 
 def _said(view: View) -> Iterable[tuple[str, str]]:
