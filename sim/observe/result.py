@@ -40,8 +40,8 @@ class Result:
     depend on when or where; with ``{"exact": True}`` nothing of the run is left to chance, so that a single replication
     decides; its "warnings" and ``warnings`` are sentences for the user. ``warmup`` in seconds overrides what the scenario says.
 
-    Warm-up ``auto`` is the latest MSER-5 truncation of the replications (:func:`sim.observe.warmup.start_up`), one for all; a
-    replication that shows no steady state asks for none and gives a warning. In a result that was loaded from a directory
+    Warm-up ``auto`` is the end of the start-up by MSER-5 (:func:`sim.observe.warmup.start_up`), one for all replications; if no
+    steady state shows, nothing is left out and a warning says so. In a result that was loaded from a directory
     ``records`` is empty and ``scenario`` is None.
     """
 

@@ -201,7 +201,7 @@ def _differences(option: str, pairs: Sequence[Pair]) -> str:
         if pair.significant and pair.difference
     ]
     if sure:
-        return f" {option} differs significantly: {'; '.join(sure)}."
+        return f" Against the first, {option} differs significantly in {'; '.join(sure)}."
     return f" No difference in latency or in price a token between it and {option} is significant."
 
 
@@ -238,9 +238,13 @@ def _metric_words(pair: Pair) -> str:
 
 
 def _amount(pair: Pair) -> str:
-    reach = f" ± {pair.half_width:.2g}" if pair.half_width else ""
-    unit = "$" if pair.metric.startswith("usd") else "s"
-    return f"{pair.difference:+.3g}{reach} {unit}"
+    """``+59.8 ± 3.4 ms``, ``-0.063 ± 0.01 $``."""
+    if pair.metric.startswith("usd"):
+        factor, unit = 1.0, "$"
+    else:
+        factor, unit = (1e3, "ms") if abs(pair.difference) < 1.0 else (1.0, "s")
+    reach = f" ± {pair.half_width * factor:.2g}" if pair.half_width else ""
+    return f"{pair.difference * factor:+.3g}{reach} {unit}"
 
 
 def _p(p: float | None) -> str:

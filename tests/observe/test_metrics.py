@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.observe import DeploymentFacts, WorkloadFacts
+from sim.observe import DeploymentFacts, ReplicationRecord, WorkloadFacts
 from sim.observe.metrics import measure, met_objectives, metrics, window
 from sim.observe.warmup import common_start_up, scenario_warmup, start_up
 from sim.serving.ledger import ItlHistogram
@@ -172,24 +172,42 @@ def test_figures_keep_their_order_and_bounds(seed: int, warmup: float) -> None:
     assert figures["goodput_rps"] <= figures["throughput_rps"]
 
 
-def test_the_start_up_ends_at_an_arrival_and_the_latest_counts_for_all() -> None:
-    def starting(slow: int, seed: int) -> object:
-        noise = np.random.default_rng(seed).uniform(0.0, 0.1, 500).tolist()
-        return record([request(float(i), i, i + 1, i + 2 + noise[i] + (9.0 if i < slow else 0.0)) for i in range(500)])
+def starting(slow: int, seed: int, burst: int | None = None) -> ReplicationRecord:
+    """A request a second: the first ``slow`` take long, and so do 20 from ``burst`` on."""
+    noise = np.random.default_rng(seed).uniform(0.0, 0.1, 500).tolist()
+    late = set(range(slow)) | (set(range(burst, burst + 20)) if burst is not None else set())
+    return record([request(float(i), i, i + 1, i + 2 + noise[i] + (9.0 if i in late else 0.0)) for i in range(500)])
 
-    short, long = starting(20, 0), starting(60, 1)
-    first, second = start_up(short)[0], start_up(long)[0]  # type: ignore[arg-type]
-    assert 20.0 <= first < 60.0 <= second
-    warnings: list[str] = []
-    assert common_start_up([short, long], warnings) == second  # type: ignore[list-item]
-    assert warnings == []
+
+def test_the_start_up_is_left_out_and_little_more() -> None:
+    seconds, why = start_up([starting(40, seed) for seed in range(4)])
+    assert 40.0 <= seconds <= 60.0
+    assert why == ""
+
+
+def test_bursts_that_each_replication_has_at_its_own_time_are_no_start_up() -> None:
+    bursts = range(60, 480, 20)
+    alone = start_up([starting(40, 0, burst=200)])[0]
+    together = start_up([starting(40, burst, burst=burst) for burst in bursts])[0]
+    assert alone >= 200.0
+    assert 40.0 <= together <= 60.0
+
+
+@given(st.integers(0, 1_000), st.integers(1, 4))
+def test_the_start_up_is_never_longer_than_half_the_time_in_which_requests_arrive(seed: int, replications: int) -> None:
+    records = [served(seed + i, count=120, noise=0.5) for i in range(replications)]
+    assert 0.0 <= start_up(records)[0] <= max(made.horizon for made in records) * 0.6
 
 
 def test_an_overload_has_no_start_up_and_it_is_said() -> None:
     growing = record([request(float(i), i, i + 1, 2.0 * i + 2) for i in range(300)])
     warnings: list[str] = []
     assert common_start_up([growing], warnings) == 0.0
-    assert "none found in 1 of 1 replications (no steady state" in warnings[0]
+    assert "none found (no steady state" in warnings[0]
+
+
+def test_a_run_that_served_nobody_has_no_start_up() -> None:
+    assert start_up([record([rejected(1.0)], end=2.0)]) == (0.0, "too short: 0 observations, at least 50 are needed")
 
 
 @pytest.mark.parametrize(

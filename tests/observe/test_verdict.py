@@ -51,7 +51,7 @@ def test_the_cheapest_that_meets_every_objective_wins() -> None:
     assert verdict.status == {"eight": "meets", "two": "misses", "four": "meets"}
     assert verdict.sentence.startswith("four is the cheapest option that meets every objective, at $4.00/h.")
     assert "eight also meets them, at $4.00/h more." in verdict.sentence
-    assert "eight differs significantly: ttft_p99 by -0.9" in verdict.sentence
+    assert "Against the first, eight differs significantly in ttft_p99 by -900 ± " in verdict.sentence
     assert verdict.misses["two"][0].startswith("chat ttft_p99 9")
     assert {pair.baseline for pair in pairs} == {"four"}
     assert [pair.option for pair in pairs].count("two") == len(HEADLINES)
