@@ -120,7 +120,7 @@ def _comparison(view: View, columns: Sequence[str], room: int) -> Table:
         by_metric = {name: target for (_, name), target in targets.items()}
         table.add_row(
             Text("objective", style="italic"),
-            *(Text(_target(name, by_metric.get(name), units[name]), style="italic") for name in columns),
+            *(Text(_target(by_metric.get(name), units[name]), style="italic") for name in columns),
         )
     for option in view.options:
         winner = option.name == view.winner
@@ -178,8 +178,8 @@ def _cell(option: Option, workload: str | None, name: str, unit: Unit) -> Text:
     )
 
 
-def _target(name: str, target: float | None, unit: Unit) -> str:
-    return "" if target is None else f"≤{unit.value(target).rstrip('0').rstrip('.')} "
+def _target(target: float | None, unit: Unit) -> str:
+    return "" if target is None else f"≤{target * unit.factor:,.6g}{unit.suffix} "
 
 
 def _legend(view: View, console: Console) -> None:

@@ -115,6 +115,12 @@ def test_compare_at_80_columns_keeps_every_column(
     assert "…" not in ended.out
 
 
+def test_an_objective_stands_under_its_column_in_the_unit_of_the_column(twinfer: Twinfer, scenario: Path) -> None:
+    # the latencies of this scenario are milliseconds, so the target of 2 s is written in them
+    assert "≤2,000" in twinfer("compare", scenario).out
+    assert "≤0.5" in twinfer("compare", scenario, "--set", "workloads.chat.objectives.ttft_p99=500us").out
+
+
 def test_compare_json_has_options_verdict_and_pairs(twinfer: Twinfer, scenario: Path) -> None:
     found = json.loads(twinfer("compare", scenario, "--json").out)
     assert found["order"] == ["one", "two"]
