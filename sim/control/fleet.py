@@ -10,7 +10,7 @@ from __future__ import annotations
 from heapq import heappop, heappush, heapreplace
 from typing import Final
 
-from sim.control.plan import FleetPlan
+from sim.control.plan import DeploymentPlan, FleetPlan
 from sim.control.router import FleetView
 from sim.errors import PolicyError
 from sim.serving.ledger import REJECTED, Ledger
@@ -19,6 +19,31 @@ from sim.serving.replica import Replica
 __all__ = ["Fleet", "simulate"]
 
 _NEVER: Final = float("inf")
+
+
+class _Station:
+    """A deployment at work: its replicas, and what a request meets on its way to one."""
+
+    __slots__ = ("first", "most_tokens", "plan", "replicas", "router", "view")
+
+    def __init__(self, plan: DeploymentPlan, first: int, ledger: Ledger) -> None:
+        settings = plan.settings
+        self.plan = plan
+        self.first = first  # index of its first replica in the fleet
+        self.replicas = [Replica(first + i, settings, plan.step, ledger) for i in range(plan.replicas)]
+        self.router = plan.router()
+        self.view = FleetView(plan.replicas)
+        # a request's last token is never written to the cache
+        self.most_tokens = min(settings.max_model_len, (settings.kv_blocks - 1) * settings.block_size + 1)
+
+    def choose(self, session: int, tokens: int) -> int:
+        """The router's choice. PolicyError when there is no such replica."""
+        choice = self.router.choose(session, tokens, self.view)
+        if not 0 <= choice < len(self.replicas):
+            raise PolicyError(
+                f"deployments.{self.plan.name}.router: chose replica {choice}; there are {len(self.replicas)}, from 0"
+            )
+        return choice
 
 
 class Fleet:
@@ -32,32 +57,25 @@ class Fleet:
         self.output: list[int] = table.output_tokens.tolist()
         self.priority: list[int] = table.priority.tolist()
         self.session: list[int] = table.session.tolist()
-        deployment_of = list(plan.deployment_of)
-        workloads: list[int] = table.workload.tolist()
-        self.deployment = [deployment_of[w] for w in workloads] if len(plan.deployments) > 1 else [0] * len(workloads)
-        self.workload = workloads
+        self.workload: list[int] = table.workload.tolist()
         self.open_rows = sum(1 for t in arrivals if t == t)  # closed-loop rows (NaN) come last
         self.cursor = 0
         self.ledger = Ledger(arrivals, sum(d.replicas for d in plan.deployments))
+        self.stations: list[_Station] = []
         self.replicas: list[Replica] = []
-        self.first_replica: list[int] = []
-        self.owner: list[int] = []  # deployment of each replica
-        self.views = [FleetView(d.replicas) for d in plan.deployments]
-        self.routers = [d.router() for d in plan.deployments]
-        for number, deployment in enumerate(plan.deployments):
-            self.first_replica.append(len(self.replicas))
-            for _ in range(deployment.replicas):
-                index = len(self.replicas)
-                self.replicas.append(Replica(index, deployment.settings, deployment.step, self.ledger))
-                self.owner.append(number)
-        self.calendar: list[tuple[float, int, int]] = []  # (step end, replica, its epoch)
-        self.in_system = 0
-        self.changed_at = 0.0
+        self.owner: list[_Station] = []  # of each replica
+        for deployment in plan.deployments:
+            station = _Station(deployment, len(self.replicas), self.ledger)
+            self.stations.append(station)
+            self.replicas += station.replicas
+            self.owner += [station] * deployment.replicas
+        self.station_of = [self.stations[number] for number in plan.deployment_of]
+        self.calendar: list[tuple[float, int]] = [(_NEVER, -1)]  # (step end, replica), and one that is never reached
         # closed loops: rows not yet issued, by workload; issues to come, in order
         self.think: dict[int, float] = {loop.workload: loop.think for loop in plan.closed_loops}
         self.supply: dict[int, list[int]] = {loop.workload: [] for loop in plan.closed_loops}
         for row in range(len(arrivals) - 1, self.open_rows - 1, -1):
-            self.supply[workloads[row]].append(row)
+            self.supply[self.workload[row]].append(row)
         self.issues: list[tuple[float, int, int, int]] = []  # (when, 1 if born then, issue number, row)
         self.issue_number = 0
         for loop in plan.closed_loops:
@@ -68,111 +86,93 @@ class Fleet:
         """Process every event up to and at ``until``. False when nothing is left to happen."""
         calendar = self.calendar
         replicas = self.replicas
+        issues = self.issues
         arrivals = self.ledger.arrival
-        closed = bool(self.think)
-        open_rows = self.open_rows
         cursor = self.cursor
+        open_rows = self.open_rows
         next_open = arrivals[cursor] if cursor < open_rows else _NEVER
-        ledger = self.ledger
+        last = self.ledger.end_time
         while True:
             arrival = next_open
             late = False
-            if closed and self.issues and self.issues[0][0] < arrival:
-                arrival = self.issues[0][0]
-                late = self.issues[0][1] == 1
-            if calendar and (calendar[0][0] < arrival or (late and calendar[0][0] == arrival)):
-                if calendar[0][0] > until:
+            if issues and issues[0][0] < arrival:
+                arrival = issues[0][0]
+                late = issues[0][1] == 1
+            end, index = calendar[0]
+            if end < arrival or (late and end == arrival):
+                if end > until:
                     break
-                now, index, epoch = calendar[0]
                 replica = replicas[index]
-                if replica.epoch != epoch:
-                    heappop(calendar)
+                if replica.end != end:
+                    heappop(calendar)  # superseded
                     continue
-                finished = replica.complete(now)
-                if finished:
-                    self._release(finished, index, now, closed)
-                replica.begin(now)
-                if replica.end != _NEVER:
-                    heapreplace(calendar, (replica.end, index, replica.epoch))
-                else:
+                finished = replica.complete(end)
+                if replica.end == _NEVER:
                     heappop(calendar)
-                ledger.end_time = now
-                continue
-            if arrival > until or arrival == _NEVER:
-                break
-            if arrival == next_open:
-                row = cursor
-                cursor += 1
-                next_open = arrivals[cursor] if cursor < open_rows else _NEVER
+                else:
+                    heapreplace(calendar, (replica.end, index))
+                if finished:
+                    self._release(finished, index, end)
+                last = end
             else:
-                row = heappop(self.issues)[3]
-                arrivals[row] = arrival
-            ledger.end_time = arrival
-            self._arrive(row, arrival, late, closed)
+                if arrival > until or arrival == _NEVER:
+                    break
+                if arrival == next_open:
+                    row = cursor
+                    cursor += 1
+                    next_open = arrivals[cursor] if cursor < open_rows else _NEVER
+                else:
+                    row = heappop(issues)[3]
+                    arrivals[row] = arrival
+                self._arrive(row, arrival, late)
+                last = arrival
         self.cursor = cursor
-        return bool(calendar) or next_open != _NEVER or bool(self.issues)
+        self.ledger.end_time = last
+        return len(calendar) > 1 or next_open != _NEVER or bool(issues)
 
-    def _arrive(self, row: int, now: float, late: bool, closed: bool) -> None:
+    def _arrive(self, row: int, now: float, late: bool) -> None:
         ledger = self.ledger
         ledger.issued += 1
+        station = self.station_of[self.workload[row]]
         prompt = self.prompt[row]
         output = self.output[row]
-        number = self.deployment[row]
-        deployment = self.plan.deployments[number]
-        settings = deployment.settings
         tokens = prompt + output
-        if tokens > settings.max_model_len:
-            self._reject(row, "max_model_len", now, closed)
+        if tokens > station.most_tokens:
+            self._reject(row, "max_model_len" if tokens > station.plan.settings.max_model_len else "kv_capacity", now)
             return
-        if -(-(tokens - 1) // settings.block_size) > settings.kv_blocks - 1:
-            self._reject(row, "kv_capacity", now, closed)
-            return
-        view = self.views[number]
-        choice = 0
-        if deployment.replicas > 1:
-            choice = self.routers[number].choose(self.session[row], tokens, view)
-            if not 0 <= choice < deployment.replicas:
-                raise PolicyError(
-                    f"deployments.{deployment.name}.router: chose replica {choice}; there are {deployment.replicas}, from 0"
-                )
+        choice = station.choose(self.session[row], tokens) if len(station.replicas) > 1 else 0
+        view = station.view
         view.outstanding[choice] += 1
         view.tokens[choice] += tokens
-        ledger.area += self.in_system * (now - self.changed_at)
-        self.changed_at = now
-        self.in_system += 1
-        index = self.first_replica[number] + choice
-        ledger.replica[row] = index
-        replica = self.replicas[index]
+        ledger.area -= now  # and its end is added
+        replica = station.replicas[choice]
+        ledger.replica[row] = replica.index
         if replica.arrive(row, prompt, output, self.priority[row], now, late):
-            heappush(self.calendar, (replica.end, index, replica.epoch))
+            heappush(self.calendar, (replica.end, replica.index))
 
-    def _release(self, finished: list[int], index: int, now: float, closed: bool) -> None:
-        number = self.owner[index]
-        view = self.views[number]
-        choice = index - self.first_replica[number]
-        count = len(finished)
-        view.outstanding[choice] -= count
+    def _release(self, finished: list[int], index: int, now: float) -> None:
+        station = self.owner[index]
+        view = station.view
+        choice = index - station.first
+        view.outstanding[choice] -= len(finished)
+        self.ledger.area += now * len(finished)
         for row in finished:
             view.tokens[choice] -= self.prompt[row] + self.output[row]
-        self.ledger.area += self.in_system * (now - self.changed_at)
-        self.changed_at = now
-        self.in_system -= count
-        if closed:
-            for row in finished:
+            if row >= self.open_rows:
                 self._reissue(row, now)
 
-    def _reject(self, row: int, reason: str, now: float, closed: bool) -> None:
+    def _reject(self, row: int, reason: str, now: float) -> None:
         self.ledger.outcome[row] = REJECTED
         self.ledger.reason[row] = reason
         self.ledger.end[row] = now
-        if closed:
+        if row >= self.open_rows:
             self._reissue(row, now)
 
     def _reissue(self, row: int, now: float) -> None:
+        """The user whose request ``row`` ended issues the next."""
         workload = self.workload[row]
-        if row >= self.open_rows:
-            think = self.think[workload]
-            self._issue(workload, now + think, 0 if think > 0.0 else 1)
+        think = self.think[workload]
+        self._issue(workload, now + think, 0 if think > 0.0 else 1)
 
     def _issue(self, workload: int, when: float, born: int) -> None:
         supply = self.supply[workload]
@@ -186,16 +186,17 @@ class Fleet:
         for replica in self.replicas:
             if not self.plan.drain:
                 ledger.end_time = max(ledger.end_time, replica.stop(self.plan.horizon))
-            scheduler = replica.scheduler
-            ledger.busy[replica.index] = replica.busy
-            ledger.steps[replica.index] = replica.steps
-            ledger.sequence_seconds[replica.index] = replica.sequence_seconds
-            ledger.prefill_tokens[replica.index] = replica.prefill_tokens
-            ledger.decode_tokens[replica.index] = replica.decode_tokens
-            ledger.peak_running[replica.index] = scheduler.most_running
-            ledger.peak_blocks[replica.index] = scheduler.usable_blocks - scheduler.least_free
-        ledger.area += self.in_system * (ledger.end_time - self.changed_at)
-        self.changed_at = ledger.end_time
+            index = replica.index
+            ledger.busy[index] = replica.busy
+            ledger.steps[index] = replica.steps
+            ledger.sequence_seconds[index] = replica.decode_seconds + replica.prefill_seconds
+            ledger.prefill_tokens[index] = replica.prefill_tokens
+            ledger.decode_tokens[index] = replica.decode_tokens
+            ledger.peak_running[index] = replica.scheduler.most_running
+            ledger.peak_blocks[index] = replica.scheduler.peak_blocks
+            ledger.itl.total += replica.decode_seconds
+        for station in self.stations:
+            ledger.area += sum(station.view.outstanding) * ledger.end_time
         return ledger
 
 

@@ -57,6 +57,7 @@ class StepTable:
         "gemm",
         "host",
         "knots",
+        "lines",
         "measured_sequences",
         "measured_tokens",
         "mixed",
@@ -110,6 +111,10 @@ class StepTable:
         self.spread_mixed = spread_mixed
         self.measured_tokens = measured_tokens
         self.measured_sequences = measured_sequences
+        # for each n its decode line at hand: knots (whole, as context sums are), bases, slopes, seconds a token of spread
+        self.lines = [
+            ([int(knot) for knot in knots[n]], base[n], slope[n], spread_decode[n]) for n in range(len(knots))
+        ]
         self.outside = 0  # steps (a span of decodes counts once) priced outside what was measured
         self._slabs: dict[int, list[list[list[float]]]] = {}
 

@@ -15,6 +15,7 @@ FAILED: Final = 3
 UNFINISHED: Final = 4
 
 _NAN: Final = float("nan")
+_INFINITE: Final = float("inf")
 
 
 class ItlHistogram:
@@ -24,37 +25,34 @@ class ItlHistogram:
     anything longer. ``total`` is the exact sum.
     """
 
-    __slots__ = ("counts", "edges", "total")
+    __slots__ = ("_ends", "counts", "edges", "total")
 
     def __init__(self) -> None:
         self.edges = [1e-5 * 1.005**i for i in range(4160)]
+        self._ends = [*self.edges[1:], _INFINITE]
         self.counts = [0] * 4160
         self.total = 0.0
 
     def add(self, seconds: float, tokens: int) -> None:
         """Count ``tokens`` tokens that each came ``seconds`` after the one before."""
-        if tokens:
-            i = bisect_right(self.edges, seconds) - 1
-            self.counts[i if i > 0 else 0] += tokens
-            self.total += seconds * tokens
+        self.counts[bisect_right(self._ends, seconds)] += tokens
+        self.total += seconds * tokens
 
-    def add_span(self, first: float, growth: float, steps: int, tokens: int) -> None:
-        """Count a span: ``steps`` steps of ``tokens`` tokens each, the j-th lasting ``first + j * growth`` seconds."""
-        edges = self.edges
+    def count_span(self, first: float, growth: float, steps: int, tokens: int) -> None:
+        """Count a span: ``steps`` steps of ``tokens`` tokens each, the j-th lasting ``first + j * growth`` seconds.
+
+        Their sum is not added to ``total``: who counts spans knows it anyway.
+        """
+        ends = self._ends
+        i = bisect_right(ends, first)
         last = first + (steps - 1) * growth
-        i = bisect_right(edges, first) - 1
-        if i < 0:
-            i = 0
-        self.total += tokens * (steps * first + growth * (steps * (steps - 1) // 2))
-        top = len(edges) - 1
         done = 0
-        while i < top and last >= edges[i + 1]:
-            edge = edges[i + 1]
-            # the first step at or past the edge: by division, then put right for rounding
-            j = ceil((edge - first) / growth)
-            while first + j * growth < edge:
+        while last >= ends[i]:
+            # the first step at or past the bin's end: by division, then put right for rounding
+            j = ceil((ends[i] - first) / growth)
+            while first + j * growth < ends[i]:
                 j += 1
-            while j > done and first + (j - 1) * growth >= edge:
+            while j > done and first + (j - 1) * growth >= ends[i]:
                 j -= 1
             self.counts[i] += tokens * (j - done)
             done = j

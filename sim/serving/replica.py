@@ -1,7 +1,7 @@
 """One replica: forms a step, has it priced, carries it out, and writes down what happened. It knows no clock but the times it is told.
 
-Whoever drives it keeps the calendar: ``arrive`` and ``complete`` say when the step in progress will end (``end``), and each new
-end has a new ``epoch``, so that an entry of the calendar that was superseded is recognised.
+Whoever drives it keeps the calendar: ``arrive`` and ``complete`` set ``end``, when the step or span in progress will end. An entry
+of the calendar whose time is no longer ``end`` was superseded.
 """
 
 from __future__ import annotations
@@ -24,20 +24,22 @@ class Replica:
     """A scheduler with its step times. ``index`` is its place in the fleet; ``end`` is inf while it is idle."""
 
     __slots__ = (
+        "_ahead",
         "_first",
         "_gaps",
         "_growth",
+        "_idle_seconds",
+        "_inbox",
         "_repeats",
         "_start",
-        "busy",
+        "decode_seconds",
         "decode_tokens",
         "end",
-        "epoch",
         "index",
         "ledger",
+        "prefill_seconds",
         "prefill_tokens",
         "scheduler",
-        "sequence_seconds",
         "steps",
         "table",
     )
@@ -48,16 +50,18 @@ class Replica:
         self.table = table
         self.ledger = ledger
         self.end = _NEVER
-        self.epoch = 0
-        self.busy = 0.0
         self.steps = 0
-        self.sequence_seconds = 0.0
         self.prefill_tokens = 0
         self.decode_tokens = 0
-        self._start = 0.0
+        self.prefill_seconds = 0.0  # a chunk's share is the whole time of its step
+        self.decode_seconds = 0.0  # likewise: the sum of these tokens' latencies, but for what gaps add
+        self._idle_seconds = 0.0
+        self._start = 0.0  # of the step in progress; while idle, the end of the last one
         self._first = 0.0  # seconds of the first step of the span in progress
         self._growth = 0.0  # by which each further one is longer
         self._repeats = 0
+        self._ahead = 1 if settings.async_scheduling else 0  # steps formed before the one in progress has ended
+        self._inbox: list[tuple[int, int, int, int, float]] = []  # arrived too late for the step that is formed next
         self._gaps: dict[int, float] = {}  # requests cut off between two tokens: when they had the last one
 
     def arrive(
@@ -68,98 +72,118 @@ class Replica:
         A step that ends at ``now`` sees it, unless it is ``late``: then the step after that one is the first that can.
         """
         scheduler = self.scheduler
-        scheduler.add(row, prompt_tokens, output_tokens, priority, now)
         if self.end == _NEVER:
-            self.begin(now)
+            self._idle_seconds += now - self._start
+            scheduler.add(row, prompt_tokens, output_tokens, priority, now)
+            self._begin(now)
             return self.end != _NEVER
-        if self._repeats > 1 and scheduler.may_admit_newest(row, prompt_tokens):
-            return self._cut(now, late)
+        # The step that must end before it is seen: the one in progress at ``now``; the next, when that is formed already.
+        step = self._in_progress(now, late) + self._ahead
+        if step > self._repeats:
+            self._inbox.append((row, prompt_tokens, output_tokens, priority, now))
+            return False
+        scheduler.add(row, prompt_tokens, output_tokens, priority, now)
+        if 0 < step < self._repeats and scheduler.may_admit_newest(row, prompt_tokens):
+            self._repeats = step
+            self.end = self._start + self._lasting(step)
+            return True
         return False
 
     def complete(self, now: float) -> list[int]:
-        """The step or span in progress ends at ``now``. Rows that finished; call ``begin`` once they have been told off."""
+        """The step or span in progress ends at ``now`` and the next one begins. Rows that finished."""
         scheduler = self.scheduler
         step = scheduler.step
         repeats = self._repeats
         n = step.decodes
         duration = now - self._start
-        self.busy += duration
         self.steps += repeats
         self.decode_tokens += n * repeats
+        self.decode_seconds += n * duration
+        finished = scheduler.commit(repeats)
         ledger = self.ledger
         if step.chunks:
             self.prefill_tokens += step.prefill_tokens
-            self.sequence_seconds += (n + len(step.chunks)) * duration
-            finished = scheduler.commit()
+            self.prefill_seconds += len(step.chunks) * duration
             for request in scheduler.emitted:
                 if request.outputs == 1:
                     ledger.first_token[request.id] = now
-        else:
-            self.sequence_seconds += n * duration
-            finished = scheduler.commit(repeats)
-        if finished:
-            end = ledger.end
-            outcome = ledger.outcome
-            for row in finished:
-                end[row] = now
-                outcome[row] = OK
+        for row in finished:
+            ledger.end[row] = now
+            ledger.outcome[row] = OK
         if self._gaps:
             n -= self._close_gaps(now)
-        if repeats == 1:
-            ledger.itl.add(duration, n)
-        else:
-            ledger.itl.add_span(self._first, self._growth, repeats, n)
+        if n:
+            ledger.itl.count_span(self._first, self._growth, repeats, n)
+        self._begin(now)
         return finished
 
-    def begin(self, now: float) -> None:
+    def _begin(self, now: float) -> None:
         """Start the next step at ``now``, or fall idle."""
-        scheduler = self.scheduler
-        step = scheduler.schedule()
-        self.epoch += 1
+        self._start = now
+        step = self.scheduler.schedule()
+        if step is not None and step.preempted:
+            step = self._note_preempted(step, now)
+        sought = False  # whether a request that has just got in could join the next step
+        if self._inbox:
+            sought = self._take_in()
+            if step is None:
+                step = self.scheduler.schedule()
         if step is None:
             self.end = _NEVER
             return
-        if step.preempted:
-            step = self._note_preempted(step, now)
-            if step is None:
-                self.end = _NEVER
-                return
+        if step.marked and self._begin_marked(step, now):
+            return
         table = self.table
         n = step.decodes
         context = step.context_sum
-        self._start = now
-        if step.stalled:
-            for request in step.stalled:
-                self._gaps.setdefault(request.id, now)
-        if step.chunks:
-            if step.admitted:
-                scheduled = self.ledger.scheduled
-                for row in step.admitted:
-                    if scheduled[row] != scheduled[row]:  # NaN: a preempted request keeps its first time
-                        scheduled[row] = now
-            self._repeats = 1
-            self.end = now + table.mixed_step(
-                step.prefill_tokens, step.prefill_work, n, context, step.spread, n + len(step.chunks)
-            )
-            return
-        knots = table.knots[n]
-        piece = bisect_left(knots, context)
         repeats = step.horizon
-        if piece < len(knots):
-            within = (int(knots[piece]) - context) // n + 1
-            if within < repeats:
-                repeats = within
-        else:
+        knots, base, slopes, spread = table.lines[n]
+        piece = bisect_left(knots, context)
+        if piece == len(knots):
             table.outside += 1
-        if repeats > 1 and self._gaps:
-            repeats = 1  # someone's token closes a gap in the first of these steps
-        slope = table.slope[n][piece]
-        first = table.base[n][piece] + table.decode_spread(n, step.spread) + slope * context
+        elif knots[piece] < context + (repeats - 1) * n:
+            repeats = (knots[piece] - context) // n + 1
+        if sought or self._gaps:
+            repeats = 1  # the gaps: someone's token closes one in the first of these steps
+        slope = slopes[piece]
+        first = base[piece] + slope * context
+        if spread:
+            first += table.decode_spread(n, step.spread)
         growth = slope * n
         self._repeats = repeats
         self._first = first
         self._growth = growth
         self.end = now + (repeats * first + growth * (repeats * (repeats - 1) // 2))
+
+    def _take_in(self) -> bool:
+        """Queue what arrived too late for the step formed just now. Whether any of it may be admitted to the next."""
+        scheduler = self.scheduler
+        sought = False
+        for row, prompt, output, priority, arrival in self._inbox:
+            scheduler.add(row, prompt, output, priority, arrival)
+            sought = sought or scheduler.may_admit_newest(row, prompt)
+        self._inbox.clear()
+        return sought
+
+    def _begin_marked(self, step: Step, now: float) -> bool:
+        """Note who is admitted or held back by a step that has such. Whether it has prompts, and so was begun."""
+        for request in step.stalled:
+            self._gaps.setdefault(request.id, now)
+        chunks = len(step.chunks)
+        if not chunks:
+            return False
+        scheduled = self.ledger.scheduled
+        for row in step.admitted:
+            if scheduled[row] != scheduled[row]:  # NaN: a preempted request keeps its first time
+                scheduled[row] = now
+        n = step.decodes
+        table = self.table
+        spread = step.spread if n and table.spread_mixed[n] else 0
+        self._repeats = 1
+        self._first = table.mixed_step(step.prefill_tokens, step.prefill_work, n, step.context_sum, spread, n + chunks)
+        self._growth = 0.0
+        self.end = now + self._first
+        return True
 
     def stop(self, now: float) -> float:
         """Nothing is simulated past ``now``: carry out what a span has done by then. When its last step ended, or 0 for none.
@@ -176,24 +200,23 @@ class Replica:
         self._repeats = steps
         ended = self._start + self._lasting(steps)
         self.complete(ended)
-        self.begin(ended)
         return ended
 
     def _lasting(self, steps: int) -> float:
         """Seconds of the first ``steps`` steps of the span."""
         return steps * self._first + self._growth * (steps * (steps - 1) // 2)
 
-    def _cut(self, now: float, late: bool) -> bool:
-        """End the span with the step that is in progress at ``now``. True when that is sooner than it would have ended."""
-        repeats = self._steps_by(now)
-        if late and self._start + self._lasting(repeats) == now:
-            repeats += 1
-        if repeats >= self._repeats:
-            return False
-        self._repeats = repeats
-        self.end = self._start + self._lasting(repeats)
-        self.epoch += 1
-        return True
+    def _in_progress(self, now: float, late: bool) -> int:
+        """Which step of the span is in progress at ``now``, from 1; one that ends at ``now`` is, unless it is ``late`` by then.
+
+        0 for an arrival at the moment the span began, when nothing else ended: the second of two that meet an idle engine.
+        """
+        if now == self._start:
+            return 1 if late else 0
+        if self._repeats == 1:
+            return 1
+        steps = self._steps_by(now)
+        return steps + 1 if late and self._start + self._lasting(steps) == now else steps
 
     def _steps_by(self, now: float) -> int:
         """The first step of the span that ends at ``now`` or later: by the quadratic, then put right for rounding."""
@@ -239,21 +262,24 @@ class Replica:
                 ended = self.ledger.end[row] == self.ledger.end[row]
                 if ended or (request is not None and request.decoding):
                     self.ledger.itl.add(now - self._gaps.pop(row), 1)
+                    self.ledger.itl.total -= now - self._start  # which is in decode_seconds
                     decodes += 1
         return decodes
 
     def snapshot(self, now: float) -> tuple[int, int, int]:
         """Requests running, requests waiting and KV blocks in use at ``now``, between this step's start and its end."""
         scheduler = self.scheduler
+        waiting = scheduler.num_waiting() + len(self._inbox)
         if self.end == _NEVER:
-            return 0, scheduler.num_waiting(), 0
+            return 0, waiting, 0
         steps = self._steps_by(now) if self._repeats > 1 else 1
-        return (
-            len(scheduler.running_requests),
-            scheduler.num_waiting(),
-            scheduler.blocks_after(min(steps, self._repeats)),
-        )
+        return len(scheduler.running_requests), waiting, scheduler.blocks_after(min(steps, self._repeats))
 
     def busy_at(self, now: float) -> float:
         """Seconds spent in steps up to ``now``, the step in progress counted as far as it has come."""
-        return self.busy if self.end == _NEVER else self.busy + (now - self._start)
+        return (self._start if self.end == _NEVER else now) - self._idle_seconds
+
+    @property
+    def busy(self) -> float:
+        """Seconds of the steps carried out."""
+        return self._start - self._idle_seconds

@@ -14,7 +14,7 @@ step may say it can be repeated ``horizon`` times with nothing changing; ``commi
 from __future__ import annotations
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from sim.serving.settings import EngineSettings
 
@@ -61,7 +61,8 @@ class Step:
 
     ``decodes`` n, ``context_sum`` C (their tokens in the KV cache before the step), ``spread`` n·Σc² - C², ``prefill_tokens`` Q,
     ``prefill_work`` Σ q(2p + q); ``admitted`` and ``preempted`` ids;
-    ``horizon``: how often the step may be repeated with nothing changing (0 once committed); ``open``: an arrival could be admitted to the next.
+    ``horizon``: how often the step may be repeated with nothing changing (0 once committed). ``spread`` and ``scheduled`` are
+    worked out when asked for: read them before ``commit()``. ``marked``: there is more to it than decodes that all advance.
     """
 
     __slots__ = (
@@ -73,11 +74,9 @@ class Step:
         "horizon",
         "marked",
         "members",
-        "open",
         "preempted",
         "prefill_tokens",
         "prefill_work",
-        "spread",
         "stalled",
     )
 
@@ -90,12 +89,10 @@ class Step:
         self.preempted: list[int] = []
         self.decodes = 0
         self.context_sum = 0
-        self.spread = 0
         self.prefill_tokens = 0
         self.prefill_work = 0
         self.horizon = 0
-        self.open = False
-        self.marked = False  # more than decodes that all advance: clear() has something to clear
+        self.marked = False
 
     def clear(self) -> None:
         """Forget what only some steps have."""
@@ -119,8 +116,17 @@ class Step:
         return self.decodes + self.prefill_tokens
 
     @property
+    def spread(self) -> int:
+        """n·Σc² - C² over the decodes' contexts c. Shifting every c by the clock does not change it."""
+        origins, squares = self._scheduler.origin_sums()
+        for request in self.stalled:
+            origins -= request.origin
+            squares -= request.origin * request.origin
+        return self.decodes * squares - origins * origins
+
+    @property
     def scheduled(self) -> dict[int, int]:
-        """Tokens given to each request id, in scheduling order. Read it before ``commit()``."""
+        """Tokens given to each request id, in scheduling order."""
         stalled = {request.id for request in self.stalled}
         grants: dict[int, int] = {}
         for request in self._scheduler.requests():
@@ -134,17 +140,26 @@ class Step:
 
 class Scheduler:
     """The scheduler of one replica; see the module. Requests end by their output length, which the scheduler never looks at
-    before it is reached."""
+    before it is reached.
+
+    With ``async_scheduling`` the engine forms step k + 1 while step k runs, before it knows what k will have finished: requests
+    that finish with step k keep their seat and blocks until step k + 1 has been formed. (That arrivals during step k are not
+    in time for k + 1 either is for the caller to see to, by adding them after it.)
+    """
 
     __slots__ = (
         "_block",
         "_budget",
         "_chunked",
         "_clock",
-        "_finishing",
         "_fcfs",
+        "_finishing",
         "_full_prompt",
         "_heap",
+        "_held_blocks",
+        "_held_seats",
+        "_holds",
+        "_least_free",
         "_numbers",
         "_origins",
         "_origins_squared",
@@ -155,7 +170,6 @@ class Scheduler:
         "_watermark",
         "emitted",
         "free_blocks",
-        "least_free",
         "most_running",
         "n",
         "running_requests",
@@ -174,10 +188,13 @@ class Scheduler:
         self._threshold = settings.long_prefill_token_threshold
         self._fcfs = settings.policy == "fcfs"
         self._full_prompt = settings.reserve_full_isl
+        self._holds = settings.async_scheduling
+        self._held_seats = 0  # of requests that finished with the step before, until the next one has been formed
+        self._held_blocks = 0
         self.usable_blocks = settings.kv_blocks - 1
         self._watermark = int(settings.watermark * settings.kv_blocks)
         self.free_blocks = self.usable_blocks
-        self.least_free = self.usable_blocks
+        self._least_free = self.usable_blocks  # as it was whenever blocks were about to be given back
         self.most_running = 0
         self.waiting_requests: deque[Request] = deque()  # first come, first served
         self._heap: list[tuple[int, float, int, Request]] = []  # by priority
@@ -190,7 +207,7 @@ class Scheduler:
         self._origins = 0
         self._origins_squared = 0
         self._ring = [0] * settings.block_size
-        self._finishing: list[tuple[int, int, Request]] = []  # (finish clock, admission number, request)
+        self._finishing: list[tuple[int, int, Request]] = []  # heap of (finish clock, admission number, request)
         self.step = Step(self)
         self.emitted: list[Request] = []  # whose prompt (or recomputation) the last commit completed
 
@@ -215,6 +232,19 @@ class Scheduler:
     def num_waiting(self) -> int:
         """How many requests wait."""
         return len(self.waiting_requests) if self._fcfs else len(self._heap)
+
+    def origin_sums(self) -> tuple[int, int]:
+        """Sum and sum of squares of the decodes' origins."""
+        return self._origins, self._origins_squared
+
+    @property
+    def peak_blocks(self) -> int:
+        """The most KV blocks that were in use at once."""
+        return self.usable_blocks - min(self._least_free, self.free_blocks)
+
+    def _requests(self) -> int:
+        """How many requests the engine holds, those not yet let go included."""
+        return len(self.running_requests) + self._held_seats + self.num_waiting()
 
     def _find(self, id: int) -> Request:
         found = self.running_requests.get(id)
@@ -261,18 +291,18 @@ class Scheduler:
             heappush(self._heap, (priority, arrival, id, request))
 
     def may_admit_newest(self, id: int, prompt_tokens: int) -> bool:
-        """Whether request ``id``, just added, may be admitted at the end of the step in progress.
+        """Whether request ``id``, just added, may be admitted at the end of the step in progress, one of decodes alone.
 
         May say yes to one that will not be (blocks that growth takes meanwhile are not counted), never no to one that will.
         """
-        step = self.step
-        if step.chunks or not step.open:
+        budget = self._budget - self.n
+        if budget <= 0 or len(self.running_requests) >= self._seats:
             return False
-        if not self._fcfs and self._heap[0][2] != id:
+        if len(self.waiting_requests) != 1 if self._fcfs else self._heap[0][2] != id:
             return False
         fit = prompt_tokens
         if not self._full_prompt:
-            fit = min(fit, self._budget - self.n)
+            fit = min(fit, budget)
             if 0 < self._threshold < fit:
                 fit = self._threshold
         return -(-fit // self._block) + self._watermark <= self.free_blocks
@@ -285,64 +315,37 @@ class Scheduler:
             self.emitted = []
         n = self.n
         clock = self._clock
-        block = self._block
+        free = self.free_blocks - self._ring[-clock % self._block]
         budget = self._budget - n
-        free = self.free_blocks
-        if n:
-            free -= self._ring[-clock % block]
-        if self._partials:
-            # One unfinished prompt is, without a threshold, the last in running; then decodes before it take one token each.
-            request = self._partials[0]
-            have = request.computed
-            grant = request.tokens - have
-            if 0 < self._threshold < grant and len(self.running_requests) + self.num_waiting() > 1:
-                grant = self._threshold
-            if grant > budget:
-                if next(reversed(self.running_requests.values())) is not request:
-                    return self._schedule_in_order()
-                grant = budget
-            free -= -(-(have + grant) // block) + (-have // block)
-            if free < 0 or len(self._partials) > 1:
-                return self._schedule_in_order()
-            if grant > 0:
-                request.granted = grant
-                budget -= grant
-                step.marked = True
-                step.chunks.append(request)
-                step.prefill_tokens = grant
-                step.prefill_work = grant * (2 * have + grant)
-        elif free < 0:
+        if free < 0 or budget < 0:
             return self._schedule_in_order()
-        self.free_blocks = free
-        seats = self._seats - len(self.running_requests)
-        waits = False
-        if self.waiting_requests or self._heap:
-            if budget > 0 and seats > 0:
-                self._admit(budget, step)
-                free = self.free_blocks
-            waits = self._fcfs
-        if free < self.least_free:
-            self.least_free = free
-        origins = self._origins
+        if self._partials:
+            grant = self._grant_to_partial(budget, free)
+            if grant < 0:
+                return self._schedule_in_order()
+            budget -= grant
+        else:
+            self.free_blocks = free
+        waits = bool(self.waiting_requests or self._heap)
+        if waits and budget > 0:
+            self._admit(budget, step)
+        held = self._held_seats
+        if held:
+            self._release()
         step.decodes = n
-        step.context_sum = origins + n * clock
-        step.spread = n * self._origins_squared - origins * origins
-        if step.chunks:
+        step.context_sum = self._origins + n * clock
+        if step.marked:
             step.horizon = 1
-            step.open = False
             return step
         if n == 0:
-            return None
-        step.open = budget > 0 and seats > 0 and not waits
-        finishing = self._finishing
-        at, number, request = finishing[0]
-        while at != request.finish_at or number != request.number or not request.decoding:
-            heappop(finishing)  # left behind by a preemption or a stall
-            at, number, request = finishing[0]
-        repeats = at - clock
-        if free < n * ((repeats - 1) // block + 1):
+            return self.schedule() if held else None
+        if held and waits:
+            step.horizon = 1  # who waits may have the seats and blocks let go just now
+            return step
+        repeats = self._finishing[0][0] - clock
+        if self.free_blocks < n * ((repeats - 1) // self._block + 1):
             repeats = self._repeats_that_fit(repeats)
-        step.horizon = 1 if self._partials else repeats
+        step.horizon = repeats
         return step
 
     def commit(self, repeats: int = 1) -> list[int]:
@@ -350,41 +353,33 @@ class Scheduler:
         step = self.step
         step.horizon = 0  # nothing is scheduled until the next schedule()
         if repeats > 1:
-            free = self.free_blocks - self._growth(repeats)
-            self.free_blocks = free
-            if free < self.least_free:
-                self.least_free = free
-        if self.n:
-            self._clock += repeats
-        clock = self._clock
+            self.free_blocks -= self._growth(repeats)
+        clock = self._clock + repeats
+        self._clock = clock
         finished = self._commit_marked(step) if step.marked else []
         finishing = self._finishing
-        while finishing and finishing[0][0] <= clock:
-            at, number, request = heappop(finishing)
-            if at == request.finish_at and number == request.number and request.decoding:
-                finished.append(request)
+        if finishing and finishing[0][0] == clock:
+            in_order = not finished
+            while finishing and finishing[0][0] == clock:
+                finished.append(heappop(finishing)[2])
+            if not in_order:
+                finished.sort(key=_number)
         if not finished:
             return []
-        if len(finished) > 1:
-            finished.sort(key=_number)
-        running = self.running_requests
-        block = self._block
         ids: list[int] = []
         for request in finished:
             ids.append(request.id)
-            del running[request.id]
+            del self.running_requests[request.id]
             context = request.computed
             if request.decoding:
-                origin = request.origin
-                context = origin + clock
-                self.n -= 1
-                self._origins -= origin
-                self._origins_squared -= origin * origin
-                self._ring[origin % block] -= 1
-            self.free_blocks += -(-context // block)
+                context = request.origin + clock
+                self._leave(request.origin)
+            self._held_blocks += -(-context // self._block)
+        self._held_seats += len(ids)
+        if not self._holds:
+            self._release()
         if self.n == 0:
             self._clock = 0  # start anew, so that origins stay small
-            finishing.clear()
         return ids
 
     # the parts
@@ -413,19 +408,21 @@ class Scheduler:
             if left == 0:
                 finished.append(request)
                 continue
-            origin = computed - clock
             request.decoding = True
-            request.origin = origin
             request.finish_at = clock + left
-            self.n += 1
-            self._origins += origin
-            self._origins_squared += origin * origin
-            self._ring[origin % self._block] += 1
             heappush(self._finishing, (clock + left, request.number, request))
+            self._join(request, computed - clock)
         for request in step.members:
             request.granted = 0
         self.emitted = emitted
         return finished
+
+    def _join(self, request: Request, origin: int) -> None:
+        request.origin = origin
+        self.n += 1
+        self._origins += origin
+        self._origins_squared += origin * origin
+        self._ring[origin % self._block] += 1
 
     def _leave(self, origin: int) -> None:
         self.n -= 1
@@ -436,14 +433,12 @@ class Scheduler:
     def _growth(self, repeats: int) -> int:
         """Blocks that repeats 2 to ``repeats`` take; those of the first were taken by ``schedule()``."""
         block = self._block
-        cycles, rest = divmod(repeats - 1, block)
-        taken = cycles * self.n
-        if rest:
-            ring = self._ring
-            high = -(self._clock + 1) % block
-            low = -(self._clock + rest) % block
-            taken += sum(ring[low : high + 1]) if low <= high else sum(ring[low:]) + sum(ring[: high + 1])
-        return taken
+        high = -self._clock % block  # a new block at the first repeat; one less at each repeat after it
+        low = -(self._clock + repeats - 1) % block
+        cycles = (repeats - 1) // block
+        if low <= high:
+            return cycles * self.n + sum(self._ring[low:high])
+        return (cycles + 1) * self.n - sum(self._ring[high:low])
 
     def _repeats_that_fit(self, repeats: int) -> int:
         """The most repeats, up to ``repeats``, whose growth the free blocks allow."""
@@ -459,6 +454,33 @@ class Scheduler:
             fit += 1
         return repeats
 
+    def _grant_to_partial(self, budget: int, free: int) -> int:
+        """Tokens for the one unfinished prompt, or -1 when order matters: there are several, or blocks or budget run out.
+
+        Without a threshold it is the last in running, so the decodes before it take one token each, and it takes from the rest.
+        """
+        step = self.step
+        request = self._partials[0]
+        have = request.computed
+        grant = request.tokens - have
+        if 0 < self._threshold < grant and self._requests() > 1:
+            grant = self._threshold
+        if grant > budget:
+            if next(reversed(self.running_requests.values())) is not request:
+                return -1
+            grant = budget
+        free -= -(-(have + grant) // self._block) + (-have // self._block)
+        if free < 0 or len(self._partials) > 1:
+            return -1
+        self.free_blocks = free
+        step.marked = True
+        if grant > 0:
+            request.granted = grant
+            step.chunks.append(request)
+            step.prefill_tokens = grant
+            step.prefill_work = grant * (2 * have + grant)
+        return grant
+
     def _admit(self, budget: int, step: Step) -> None:
         """Admit from waiting while seats, budget and blocks last; the head that does not fit stops it."""
         running = self.running_requests
@@ -467,7 +489,8 @@ class Scheduler:
         block = self._block
         threshold = self._threshold
         free = self.free_blocks
-        while budget > 0 and len(running) < self._seats:
+        seats = self._seats - self._held_seats
+        while budget > 0 and len(running) < seats:
             if waiting:
                 request = waiting[0]
             elif heap:
@@ -475,14 +498,17 @@ class Scheduler:
             else:
                 break
             grant = tokens = request.tokens
-            if 0 < threshold < grant and len(running) + self.num_waiting() > 1:
+            if 0 < threshold < grant and self._requests() > 1:
                 grant = threshold
             if grant > budget:
                 if not self._chunked:
                     break
                 grant = budget
-            spare = self._watermark if running else 0
-            if -(-(tokens if self._full_prompt else grant) // block) + spare > free:
+            need = -(-grant // block)
+            fit = -(-tokens // block) if self._full_prompt else need
+            if running or self._held_seats:
+                fit += self._watermark
+            if fit > free:
                 break
             if self._fcfs:
                 waiting.popleft()
@@ -492,7 +518,7 @@ class Scheduler:
             request.number = self._numbers
             request.granted = grant
             running[request.id] = request
-            free -= -(-grant // block)
+            free -= need
             budget -= grant
             step.chunks.append(request)
             step.prefill_tokens += grant
@@ -509,6 +535,7 @@ class Scheduler:
         block = self._block
         clock = self._clock
         budget = self._budget
+        self._least_free = min(self._least_free, self.free_blocks)
         members: list[Request] = []
         preempted: list[int] = []
         for request in self.requests():
@@ -518,7 +545,7 @@ class Scheduler:
                 continue  # preempted for one before it
             have = request.origin + clock if request.decoding else request.computed
             grant = 1 if request.decoding else request.tokens - have
-            if 0 < self._threshold < grant and len(self.running_requests) + self.num_waiting() > 1:
+            if 0 < self._threshold < grant and self._requests() > 1:
                 grant = self._threshold
             grant = min(grant, budget)
             need = -(-(have + grant) // block) + (-have // block)
@@ -548,15 +575,21 @@ class Scheduler:
         if not preempted and budget > 0:
             self._admit(budget, step)
         contexts = [request.origin + clock for request in members if request.decoding]
-        n = len(contexts)
-        step.stalled = [] if n == self.n else [r for r in self.requests() if r.decoding and not r.granted]
-        step.decodes = n
+        step.decodes = len(contexts)
         step.context_sum = sum(contexts)
-        step.spread = n * sum(context * context for context in contexts) - step.context_sum**2
         step.horizon = 1
-        step.open = False
-        self.least_free = min(self.least_free, self.free_blocks)
+        if len(contexts) < self.n:
+            step.stalled = [r for r in self.requests() if r.decoding and not r.granted]
+        self._release()
         return step
+
+    def _release(self) -> None:
+        """Let go of what finished."""
+        if self.free_blocks < self._least_free:
+            self._least_free = self.free_blocks
+        self.free_blocks += self._held_blocks
+        self._held_blocks = 0
+        self._held_seats = 0
 
     def _victim(self) -> Request:
         """FCFS: the last in running. Priority: the least important, the latest of those."""
@@ -572,6 +605,7 @@ class Scheduler:
             request.tokens = request.prompt + request.outputs
             request.decoding = False
             self._leave(request.origin)
+            self._reschedule_finishes()
         else:
             have = request.computed
             self._partials.remove(request)
@@ -583,25 +617,24 @@ class Scheduler:
             self.waiting_requests.appendleft(request)
         else:
             heappush(self._heap, (request.priority, request.arrival, request.id, request))
-        if self.n == 0:
-            self._finishing.clear()
 
     def _hold_back(self, stalled: list[Request]) -> None:
         """Decodes the step gave nothing: the clock went on without them, so their origin and finish move with it."""
         for request in stalled:
             self._leave(request.origin)
-            request.origin -= 1
+            self._join(request, request.origin - 1)
             request.finish_at += 1
-            self.n += 1
-            self._origins += request.origin
-            self._origins_squared += request.origin * request.origin
-            self._ring[request.origin % self._block] += 1
-            heappush(self._finishing, (request.finish_at, request.number, request))
+        self._reschedule_finishes()
+
+    def _reschedule_finishes(self) -> None:
+        """Make the heap of finishes anew."""
+        self._finishing = [(r.finish_at, r.number, r) for r in self.running_requests.values() if r.decoding]
+        heapify(self._finishing)
 
 
 def _number(request: Request) -> int:
     return request.number
 
 
-def _least_important(request: Request) -> tuple[int, float]:
-    return request.priority, request.arrival
+def _least_important(request: Request) -> tuple[int, float, int]:
+    return request.priority, request.arrival, request.id

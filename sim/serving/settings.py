@@ -15,7 +15,8 @@ class EngineSettings:
 
     ``kv_blocks`` counts as ``--num-gpu-blocks-override`` does: block 0 is reserved, ``kv_blocks - 1`` can be used.
     ``reserve_full_isl``: a request is admitted only if its whole prompt fits in free blocks. ``watermark`` is the share of blocks
-    that admission (never growth) leaves free while something runs. ``policy`` is 'fcfs' or 'priority'.
+    that admission (never growth) leaves free while something runs. ``policy`` is 'fcfs' or 'priority'. With ``async_scheduling``
+    each step is formed while the one before it runs: see :class:`sim.serving.scheduler.Scheduler`.
 
     Raises ConfigError, naming every field that cannot be right.
     """
@@ -30,6 +31,7 @@ class EngineSettings:
     policy: str = "fcfs"
     reserve_full_isl: bool = True
     watermark: float = 0.0
+    async_scheduling: bool = False
 
     def __post_init__(self) -> None:
         least = {
