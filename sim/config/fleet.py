@@ -153,6 +153,11 @@ class Engine(Part):
     watermark: Annotated[float, real(0.0, 1.0, below=True)] = Field(
         default=0.0, description="Share of KV blocks that admission leaves free."
     )
+    async_scheduling: Flag = Field(
+        default=True,
+        description="Form each step while the one before it runs, as vLLM does by default since 0.14: an arrival has to wait"
+        " for one more step, and the GPU for none.",
+    )
     defaults_for: Annotated[Literal["server", "llm"], choice("server", "llm")] = Field(
         default="server", description="Whose defaults: the API server's or the offline LLM class's."
     )

@@ -91,4 +91,5 @@ def engine_settings(
         policy=engine.scheduling_policy,
         reserve_full_isl=engine.scheduler_reserve_full_isl,
         watermark=engine.watermark,
+        async_scheduling=engine.async_scheduling,
     )
