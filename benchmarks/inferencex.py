@@ -62,9 +62,8 @@ def published() -> list[dict[str, Any]]:
 def predict(row: dict[str, Any], profiles: Path) -> tuple[float, float]:
     """Mean TTFT and TPOT in milliseconds of the same closed loop, simulated."""
     import sim
-    from sim.profiles.library import save
-
     from calibration.importers.kernels import import_kernels
+    from sim.profiles.library import save
 
     profile = profiles / f"tp{row['tp']}.json"
     if not profile.exists():
