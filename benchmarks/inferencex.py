@@ -1,4 +1,4 @@
-"""Predicted against published: Llama-3.1-70B FP8 on H200, closed loops of InferenceX (TensorRT-LLM), ../shared/data/truth/serving_h200.csv.gz.
+"""Predicted against published: Llama-3.1-70B FP8 on H200, closed loops of InferenceX, in ../shared/data/truth/serving_h200.csv.gz.
 
 Nothing is fitted. The profiles are composed from GEMM, attention and all-reduce kernels timed on an H200 under vLLM; the runs are of
 another engine, so this asks how far kernels alone carry. InferenceX draws prompt and output lengths between 0.8 and 1.0 of the
