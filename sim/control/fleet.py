@@ -107,12 +107,13 @@ class Fleet:
                     heappop(calendar)  # superseded
                     continue
                 finished = replica.complete(end)
+                if finished:
+                    self._release(finished, index, end)
+                replica.begin(end)
                 if replica.end == _NEVER:
                     heappop(calendar)
                 else:
                     heapreplace(calendar, (replica.end, index))
-                if finished:
-                    self._release(finished, index, end)
                 last = end
             else:
                 if arrival > until or arrival == _NEVER:

@@ -1,6 +1,6 @@
 """One replica: forms a step, has it priced, carries it out, and writes down what happened. It knows no clock but the times it is told.
 
-Whoever drives it keeps the calendar: ``arrive`` and ``complete`` set ``end``, when the step or span in progress will end. An entry
+Whoever drives it keeps the calendar: ``arrive`` and ``begin`` set ``end``, when the step or span in progress will end. An entry
 of the calendar whose time is no longer ``end`` was superseded.
 """
 
@@ -75,7 +75,7 @@ class Replica:
         if self.end == _NEVER:
             self._idle_seconds += now - self._start
             scheduler.add(row, prompt_tokens, output_tokens, priority, now)
-            self._begin(now)
+            self.begin(now)
             return self.end != _NEVER
         # The step that must end before it is seen: the one in progress at ``now``; the next, when that is formed already.
         step = self._in_progress(now, late) + self._ahead
@@ -90,7 +90,7 @@ class Replica:
         return False
 
     def complete(self, now: float) -> list[int]:
-        """The step or span in progress ends at ``now`` and the next one begins. Rows that finished."""
+        """The step or span in progress ends at ``now``. Rows that finished; then call ``begin``."""
         scheduler = self.scheduler
         step = scheduler.step
         repeats = self._repeats
@@ -114,20 +114,15 @@ class Replica:
             n -= self._close_gaps(now)
         if n:
             ledger.itl.count_span(self._first, self._growth, repeats, n)
-        self._begin(now)
         return finished
 
-    def _begin(self, now: float) -> None:
+    def begin(self, now: float) -> None:
         """Start the next step at ``now``, or fall idle."""
         self._start = now
         step = self.scheduler.schedule()
-        if step is not None and step.preempted:
-            step = self._note_preempted(step, now)
-        sought = False  # whether a request that has just got in could join the next step
-        if self._inbox:
-            sought = self._take_in()
-            if step is None:
-                step = self.scheduler.schedule()
+        if step is None or step.preempted:
+            step = self._settle(step, now)
+        sought = self._take_in() if self._inbox else False
         if step is None:
             self.end = _NEVER
             return
@@ -144,7 +139,7 @@ class Replica:
         elif knots[piece] < context + (repeats - 1) * n:
             repeats = (knots[piece] - context) // n + 1
         if sought or self._gaps:
-            repeats = 1  # the gaps: someone's token closes one in the first of these steps
+            repeats = 1  # who has just got in may join the next step; or someone's token closes a gap in this one
         slope = slopes[piece]
         first = base[piece] + slope * context
         if spread:
@@ -197,9 +192,13 @@ class Replica:
             steps -= 1
         if steps == 0:
             return 0.0
+        scheduler = self.scheduler
+        scheduler.least_free = min(scheduler.least_free, scheduler.usable_blocks - scheduler.blocks_after(steps + 1))
         self._repeats = steps
         ended = self._start + self._lasting(steps)
         self.complete(ended)
+        self._start = ended
+        self.end = _NEVER
         return ended
 
     def _lasting(self, steps: int) -> float:
@@ -233,20 +232,27 @@ class Replica:
             steps -= 1
         return steps
 
-    def _note_preempted(self, step: Step, now: float) -> Step | None:
-        """Write down who was preempted. Where that was everyone there is nothing to run, and the next step is formed at once."""
-        following: Step | None = step
-        while following is not None and following.preempted:
-            for row in following.preempted:
-                self.ledger.preemptions[row] += 1
-                if self.scheduler.num_outputs(row):
-                    self._gaps.setdefault(
-                        row, now
-                    )  # its last token came with the step that ended now, unless it stalled since
-            if following.tokens:
-                break
-            following = self.scheduler.schedule()
-        return following
+    def _settle(self, step: Step | None, now: float) -> Step | None:
+        """Write down who was preempted. While nothing is left to run, take in what has arrived and form another step at once."""
+        scheduler = self.scheduler
+        again = self._ahead > 0  # with nothing to run, what had finished has been let go of only now
+        while step is None or step.preempted:
+            if step is not None:
+                for row in step.preempted:
+                    self.ledger.preemptions[row] += 1
+                    if scheduler.num_outputs(
+                        row
+                    ):  # its last token came with the step that ended now, unless it stalled since
+                        self._gaps.setdefault(row, now)
+                if step.tokens:
+                    return step
+            elif again:
+                again = False
+            else:
+                return None
+            self._take_in()
+            step = scheduler.schedule()
+        return step
 
     def _close_gaps(self, now: float) -> int:
         """Count the latency of tokens that ended a gap. How many of the step's decodes those were."""

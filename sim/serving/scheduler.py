@@ -159,7 +159,6 @@ class Scheduler:
         "_held_blocks",
         "_held_seats",
         "_holds",
-        "_least_free",
         "_numbers",
         "_origins",
         "_origins_squared",
@@ -170,6 +169,7 @@ class Scheduler:
         "_watermark",
         "emitted",
         "free_blocks",
+        "least_free",
         "most_running",
         "n",
         "running_requests",
@@ -194,7 +194,7 @@ class Scheduler:
         self.usable_blocks = settings.kv_blocks - 1
         self._watermark = int(settings.watermark * settings.kv_blocks)
         self.free_blocks = self.usable_blocks
-        self._least_free = self.usable_blocks  # as it was whenever blocks were about to be given back
+        self.least_free = self.usable_blocks  # as it was whenever blocks were about to be given back
         self.most_running = 0
         self.waiting_requests: deque[Request] = deque()  # first come, first served
         self._heap: list[tuple[int, float, int, Request]] = []  # by priority
@@ -240,7 +240,7 @@ class Scheduler:
     @property
     def peak_blocks(self) -> int:
         """The most KV blocks that were in use at once."""
-        return self.usable_blocks - min(self._least_free, self.free_blocks)
+        return self.usable_blocks - min(self.least_free, self.free_blocks)
 
     def _requests(self) -> int:
         """How many requests the engine holds, those not yet let go included."""
@@ -338,7 +338,7 @@ class Scheduler:
             step.horizon = 1
             return step
         if n == 0:
-            return self.schedule() if held else None
+            return None
         if held and waits:
             step.horizon = 1  # who waits may have the seats and blocks let go just now
             return step
@@ -535,7 +535,7 @@ class Scheduler:
         block = self._block
         clock = self._clock
         budget = self._budget
-        self._least_free = min(self._least_free, self.free_blocks)
+        self.least_free = min(self.least_free, self.free_blocks)
         members: list[Request] = []
         preempted: list[int] = []
         for request in self.requests():
@@ -585,8 +585,8 @@ class Scheduler:
 
     def _release(self) -> None:
         """Let go of what finished."""
-        if self.free_blocks < self._least_free:
-            self._least_free = self.free_blocks
+        if self.free_blocks < self.least_free:
+            self.least_free = self.free_blocks
         self.free_blocks += self._held_blocks
         self._held_blocks = 0
         self._held_seats = 0
