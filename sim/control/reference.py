@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Generator
-from math import inf, isinf
+from math import ceil, inf, isinf
 from typing import Final
 
 import simpy
@@ -92,25 +92,31 @@ class _Fleet:
         think, order = 0.0, REISSUED_ARRIVAL
         while self.env.now + think < self.plan.horizon:
             yield at(self.env, think, order)
-            think = loop.think
-            order = REISSUED_ARRIVAL if think > 0.0 else self.after_all_steps
             if not self.closed_rows[loop.workload]:
                 return
             row = self.closed_rows[loop.workload].pop(0)
             done = self.done[row] = self.env.event()
             self.ledger.arrival[row] = self.env.now
-            self.arrive(row)
+            self.arrive(row, late=order == self.after_all_steps)
             yield done
+            think = loop.think
+            order = REISSUED_ARRIVAL if think > 0.0 else self.after_all_steps
 
-    def arrive(self, row: int) -> None:
+    def arrive(self, row: int, late: bool = False) -> None:
         ledger = self.ledger
         ledger.issued += 1
         ledger.end_time = self.env.now
         deployment = self.deployments[self.plan.deployment_of[self.workload[row]]]
         prompt, output = self.prompt[row], self.output[row]
-        if prompt + output > deployment.plan.settings.max_model_len:
+        settings = deployment.plan.settings
+        reason = ""
+        if prompt + output > settings.max_model_len:
+            reason = "max_model_len"
+        elif ceil((prompt + output - 1) / settings.block_size) > settings.kv_blocks - 1:
+            reason = "kv_capacity"  # it could not finish even if it were alone
+        if reason:
             ledger.outcome[row] = REJECTED
-            ledger.reason[row] = "max_model_len"
+            ledger.reason[row] = reason
             ledger.end[row] = self.env.now
             self.release(row)
             return
@@ -124,7 +130,7 @@ class _Fleet:
         deployment.view.outstanding[index] += 1
         deployment.view.tokens[index] += prompt + output
         ledger.replica[row] = deployment.first + index
-        deployment.replicas[index].submit(row, prompt, output, self.priority[row])
+        deployment.replicas[index].submit(row, prompt, output, self.priority[row], late)
 
     def ended(self, row: int) -> None:
         """A request finished at the end of a step."""

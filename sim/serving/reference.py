@@ -59,7 +59,7 @@ class Step:
     alone: there are ``decodes`` (n) of them, with ``context_sum`` (C) tokens in the cache before the step and ``spread``
     (V = n Σc² - C²). All others are prefill chunks of q tokens after p cached ones, the recomputation of a preempted
     request to its last token included: ``prefill_tokens`` (Q = Σ q) and ``prefill_work`` (W = Σ q (2p + q)).
-    ``scheduled`` is empty when a step only preempted.
+    ``scheduled`` is empty when a step only preempted. ``blocks_held`` is what all requests hold once the step is formed.
     """
 
     scheduled: dict[int, int]
@@ -72,6 +72,7 @@ class Step:
     spread: int
     prefill_tokens: int
     prefill_work: int
+    blocks_held: int
 
 
 class Scheduler:
@@ -85,6 +86,7 @@ class Scheduler:
         self._requests: dict[int, Request] = {}
         self._waiting: list[Request] = []
         self._running: list[Request] = []
+        self._leaving: list[Request] = []  # finished, but the step after is formed as if they were still there
         self._free = deque(range(1, settings.kv_blocks))  # block 0 is reserved
         self._step: Step | None = None
 
@@ -122,11 +124,24 @@ class Scheduler:
         self._waiting.append(request)
 
     def schedule(self) -> Step | None:
-        """Form the next step, or None when there is nothing that can run."""
+        """Form the next step, or None when there is nothing that can run.
+
+        With ``async_scheduling`` those who finished in the step before still hold their places and blocks meanwhile, and give
+        them back after it: None then need not be the last word, what they gave back may let somebody run.
+        """
+        step = self._form()
+        for request in self._leaving:
+            self._free.extend(request.blocks)
+        self._leaving = []
+        self._step = step
+        return step
+
+    def _form(self) -> Step | None:
         settings = self.settings
+        seats = settings.max_num_seqs - len(self._leaving)
         budget = settings.max_num_batched_tokens
         # the cap protects other requests: it is void when there are none (vLLM pull request 57951)
-        alone = len(self._running) + len(self._waiting) == 1
+        alone = len(self._running) + len(self._leaving) + len(self._waiting) == 1
         threshold = 0 if alone else settings.long_prefill_token_threshold
         given: dict[int, int] = {}
         preempted: list[int] = []
@@ -157,7 +172,7 @@ class Scheduler:
             index += 1
 
         if not preempted:
-            while self._waiting and budget > 0 and len(self._running) < settings.max_num_seqs:
+            while self._waiting and budget > 0 and len(self._running) < seats:
                 request = self._queue()[0]
                 tokens = request.missing
                 if 0 < threshold < tokens:
@@ -166,7 +181,7 @@ class Scheduler:
                     break
                 tokens = min(tokens, budget)
                 # the watermark is not held up by an empty engine, or the request would never start
-                spare = int(settings.watermark * settings.kv_blocks) if self._running else 0
+                spare = int(settings.watermark * settings.kv_blocks) if self._running or self._leaving else 0
                 if settings.reserve_full_isl and self._blocks_for(request.tokens) + spare > len(self._free):
                     break
                 if not self._grow(request, tokens, spare):
@@ -179,8 +194,7 @@ class Scheduler:
 
         if not given and not preempted:
             return None
-        self._step = self._describe(given, preempted, admitted)
-        return self._step
+        return self._describe(given, preempted, admitted)
 
     def commit(self) -> list[int]:
         """The step ran: write its tokens to the cache, generate, and let go who is done. Returns who finished, in order."""
@@ -197,7 +211,10 @@ class Scheduler:
         for id in finished:
             request = self._requests.pop(id)
             self._running.remove(request)
-            self._free.extend(request.blocks)
+            if self.settings.async_scheduling:
+                self._leaving.append(request)
+            else:
+                self._free.extend(request.blocks)
         self._step = None
         return finished
 
@@ -254,6 +271,7 @@ class Scheduler:
             spread=len(contexts) * sum(context**2 for context in contexts) - sum(contexts) ** 2,
             prefill_tokens=sum(chunk for chunk, _ in chunks),
             prefill_work=sum(chunk * (2 * past + chunk) for chunk, past in chunks),
+            blocks_held=self.settings.kv_blocks - 1 - len(self._free),
         )
 
 
@@ -284,22 +302,40 @@ class Replica:
         self.scheduler = Scheduler(settings)
         self._env = env
         self._index = index
-        self._usable = settings.kv_blocks - 1
         self._table = step
         self._ledger = ledger
         self._ended = ended
         self._last_token: dict[int, float] = {}
+        self._async = settings.async_scheduling
+        self._inbox: list[tuple[int, int, int, int, float]] = []
+        self._woken_at = -1.0
         self._wake: simpy.Event | None = None
         env.process(self._run())
 
-    def submit(self, row: int, prompt_tokens: int, output_tokens: int, priority: int) -> None:
-        """A request arrives; an idle replica starts a step before anything else happens."""
-        self.scheduler.add(row, prompt_tokens, output_tokens, priority, self._env.now)
+    def submit(self, row: int, prompt_tokens: int, output_tokens: int, priority: int, late: bool = False) -> None:
+        """A request arrives; an idle replica starts a step before anything else happens.
+
+        With asynchronous scheduling the step after the one in progress has been formed already, so the request has to wait
+        for the one after that. Those who come at the very moment at which an idle replica starts (and not ``late``, after
+        the step ends of that moment) are in time for its second step.
+        """
+        request = (row, prompt_tokens, output_tokens, priority, self._env.now)
         if self._wake is not None:
+            self.scheduler.add(*request)
             wake, self._wake = self._wake, None
             wake._ok = True
             wake._value = None
             self._env.schedule(wake, priority=simpy.events.URGENT)
+            self._woken_at = self._env.now
+        elif self._async and (late or self._woken_at != self._env.now):
+            self._inbox.append(request)
+        else:
+            self.scheduler.add(*request)
+
+    def _open_inbox(self) -> None:
+        for request in self._inbox:
+            self.scheduler.add(*request)
+        self._inbox.clear()
 
     def price(self, step: Step) -> float:
         """Seconds the step takes."""
@@ -312,6 +348,9 @@ class Replica:
         ledger, index = self._ledger, self._index
         while True:
             step = self.scheduler.schedule()
+            self._open_inbox()
+            if step is None and self._async:
+                step = self.scheduler.schedule()  # what was held back is there now
             if step is None:
                 self._wake = self._env.event()
                 yield self._wake
@@ -324,8 +363,7 @@ class Replica:
                 if isnan(ledger.scheduled[row]):
                     ledger.scheduled[row] = self._env.now
             ledger.peak_running[index] = max(ledger.peak_running[index], len(self.scheduler.running))
-            in_use = self._usable - self.scheduler.free_blocks
-            ledger.peak_blocks[index] = max(ledger.peak_blocks[index], in_use)
+            ledger.peak_blocks[index] = max(ledger.peak_blocks[index], step.blocks_held)
             seconds = self.price(step)
             yield at(self._env, seconds, STEP_END + index)
             self._commit(step, seconds)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import nan
 
@@ -59,6 +59,7 @@ def engine_settings(
         policy=draw(st.sampled_from(["fcfs", "priority"])),
         reserve_full_isl=draw(st.booleans()),
         watermark=draw(st.sampled_from([0.0, 0.0, 0.05, 0.3])),
+        async_scheduling=draw(st.booleans()),
     )
 
 
@@ -96,6 +97,8 @@ def fleet_plans(draw: st.DrawFn, *, longest: int = 60, max_size: int = 16, large
     kinds = registry.names()
     for i in range(draw(st.integers(1, 2))):
         settings = draw(engine_settings(longest, large))
+        if draw(st.integers(0, 9)) == 9:  # now and then the cache cannot hold the longest requests
+            settings = replace(settings, kv_blocks=max(2, settings.kv_blocks // 2))
         seed = draw(st.integers(0, 2**16))
         if draw(st.booleans()):
             table = step_table(
