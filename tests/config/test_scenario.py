@@ -6,7 +6,6 @@ import json
 import pickle
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -166,15 +165,7 @@ def test_the_json_schema_accepts_the_shipped_scenarios(name: str) -> None:
     jsonschema.Draft202012Validator(config.json_schema()).validate(content)
 
 
-def test_loading_is_fast_and_pulls_in_no_tables() -> None:
-    path = SCENARIOS / "chat_capacity.yaml"
-    config.load(path)
-    times = []
-    for _ in range(5):
-        started = time.perf_counter()
-        config.load(path)
-        times.append(time.perf_counter() - started)
-    assert min(times) < 0.05
+def test_loading_pulls_in_no_tables() -> None:
     code = (
         "import sys\nfrom sim import config\nassert 'pydantic' not in sys.modules\nconfig.load('scenarios/chat_capacity.yaml')\n"
         "print([m for m in ('pandas', 'scipy', 'pyarrow', 'matplotlib') if m in sys.modules])"

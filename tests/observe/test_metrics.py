@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -228,32 +227,3 @@ def test_the_warm_up_left_open_is_auto_unless_all_arrivals_are_given(
 
 
 @pytest.mark.bench
-def test_a_million_requests_take_less_than_two_seconds() -> None:
-    n = 1_000_000
-    generator = np.random.default_rng(0)
-    arrival = np.cumsum(generator.exponential(0.001, n))
-    first = arrival + generator.exponential(0.1, n)
-    output = generator.integers(1, 500, n)
-    made = record([request(0.0, 0.0, 1.0, 2.0)])
-    columns = {name: np.zeros(n) for name in made.columns} | {
-        "arrival_s": arrival,
-        "queued_s": arrival,
-        "scheduled_s": arrival,
-        "first_token_s": first,
-        "end_s": first + 0.01 * (output - 1),
-        "output_tokens": output,
-    }
-    facts = {name: getattr(made, name) for name in made.__dataclass_fields__}
-    area = float((columns["end_s"] - arrival).sum())
-    big = type(made)(
-        **{
-            **facts,
-            "columns": columns,
-            "area_requests": area,
-            "end": float(columns["end_s"].max()),
-            "horizon": arrival[-1],
-        }
-    )
-    begin = time.perf_counter()
-    metrics(big, 100.0)
-    assert time.perf_counter() - begin < 2.0
