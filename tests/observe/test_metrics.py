@@ -224,6 +224,3 @@ def test_the_warm_up_left_open_is_auto_unless_all_arrivals_are_given(
 ) -> None:
     assert scenario_warmup(scenario(warmup, kinds=kinds)) == expected
     assert scenario_warmup(SimpleNamespace()) is None
-
-
-@pytest.mark.bench
