@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sim.observe.objectives import Figures, Standing, Status
+from sim.observe.words import called, in_seconds, number
 from sim.stats.pairs import holm, paired
 
 __all__ = ["HEADLINES", "Pair", "Verdict", "decide", "pairs_against"]
@@ -115,8 +116,9 @@ def decide(options: Mapping[str, Figures]) -> tuple[Verdict, list[Pair]]:
     """
     standings = {name: figures.standings() for name, figures in options.items()}
     status = {name: _status(of) for name, of in standings.items()}
-    misses = {name: [_words(s) for s in of if s.status == "misses"] for name, of in standings.items()}
-    undecided = {name: [_words(s) for s in of if s.status == "undecided"] for name, of in standings.items()}
+    many = any(len(figures.workloads) > 1 for figures in options.values())
+    misses = {name: [_words(s, many) for s in of if s.status == "misses"] for name, of in standings.items()}
+    undecided = {name: [_words(s, many) for s in of if s.status == "undecided"] for name, of in standings.items()}
     by_price = sorted(options, key=lambda name: _price(options[name]))
     meeting = [name for name in by_price if status[name] == "meets"] if any(standings.values()) else []
     ranked = _ranked(meeting, options, standings)
@@ -196,12 +198,11 @@ def _differences(option: str, pairs: Sequence[Pair]) -> str:
     if any(pair.significant is None for pair in shown):
         return " One replication cannot tell whether they differ."
     sure = [
-        f"{_metric_words(pair)} by {_amount(pair)} ({_p(pair.p)})"
-        for pair in shown
-        if pair.significant and pair.difference
+        f"{_metric_words(pair)} by {_amount(pair)}{_p(pair)}" for pair in shown if pair.significant and pair.difference
     ]
     if sure:
-        return f" Against the first, {option} differs significantly in {'; '.join(sure)}."
+        how = "" if all(pair.n < 2 for pair in shown) else " significantly"
+        return f" Against the first, {option} differs{how} in {'; '.join(sure)}."
     return f" No difference in latency or in price a token between it and {option} is significant."
 
 
@@ -221,34 +222,38 @@ def _nobody(
     return text
 
 
-def _words(standing: Standing) -> str:
-    """``chat ttft_p99 2.31 ± 0.12 s > 2 s``, with the reason if there is one."""
+def _words(standing: Standing, many: bool) -> str:
+    """``p99 TTFT 2.31 ± 0.12 s > 2 s``, after the workload if there are ``many``, with the reason if there is one."""
     estimate = standing.estimate
-    sign = {"meets": "<=", "misses": ">", "undecided": "against"}[standing.status]
-    value = "none" if math.isnan(estimate.value) else f"{estimate.value:.4g}"
-    reach = f" ± {estimate.half_width:.2g}" if estimate.half_width else ""
+    name = f"{standing.workload} {called(standing.metric)}" if many else called(standing.metric)
+    value = estimate.value if math.isfinite(estimate.value) else 0.0
+    factor, unit = in_seconds(max(abs(value), standing.target))
+    target = f"{standing.target * factor:.6g} {unit}"
     if standing.status == "misses" and standing.why:
-        return f"{standing.workload} {standing.metric} (target {standing.target:.4g} s): {standing.why}"
+        return f"{name} (target {target}): {standing.why}"
+    sign = {"meets": "<=", "misses": ">", "undecided": "against"}[standing.status]
+    reach = f" ± {number(estimate.half_width * factor, 2)}" if estimate.half_width else ""
     why = f" ({standing.why})" if standing.why else ""
-    return f"{standing.workload} {standing.metric} {value}{reach} s {sign} {standing.target:.4g} s{why}"
+    return f"{name} {number(estimate.value * factor, 4)}{reach} {unit} {sign} {target}{why}"
 
 
 def _metric_words(pair: Pair) -> str:
-    return pair.metric if pair.workload is None else f"{pair.workload} {pair.metric}"
+    return called(pair.metric) if pair.workload is None else f"{pair.workload} {called(pair.metric)}"
 
 
 def _amount(pair: Pair) -> str:
-    """``+59.8 ± 3.4 ms``, ``-0.063 ± 0.01 $``."""
-    if pair.metric.startswith("usd"):
-        factor, unit = 1.0, "$"
-    else:
-        factor, unit = (1e3, "ms") if abs(pair.difference) < 1.0 else (1.0, "s")
-    reach = f" ± {pair.half_width * factor:.2g}" if pair.half_width else ""
-    return f"{pair.difference * factor:+.3g}{reach} {unit}"
+    """``+59.8 ± 3.4 ms``, ``-0.063 ± 0.01``."""
+    factor, unit = (1.0, "") if pair.metric.startswith("usd") else in_seconds(abs(pair.difference))
+    reach = f" ± {number(pair.half_width * factor, 2)}" if pair.half_width else ""
+    sign = "+" if pair.difference > 0.0 else ""
+    return f"{sign}{number(pair.difference * factor)}{reach} {unit}".rstrip()
 
 
-def _p(p: float | None) -> str:
-    return "p = ?" if p is None else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+def _p(pair: Pair) -> str:
+    """In brackets; nothing of a run that leaves nothing to chance."""
+    if pair.p is None or pair.n < 2:
+        return ""
+    return " (p < 0.001)" if pair.p < 0.001 else f" (p = {pair.p:.3f})"
 
 
 def _is_latency(metric: str) -> bool:

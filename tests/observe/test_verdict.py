@@ -51,8 +51,8 @@ def test_the_cheapest_that_meets_every_objective_wins() -> None:
     assert verdict.status == {"eight": "meets", "two": "misses", "four": "meets"}
     assert verdict.sentence.startswith("four is the cheapest option that meets every objective, at $4.00/h.")
     assert "eight also meets them, at $4.00/h more." in verdict.sentence
-    assert "Against the first, eight differs significantly in ttft_p99 by -900 ± " in verdict.sentence
-    assert verdict.misses["two"][0].startswith("chat ttft_p99 9")
+    assert "Against the first, eight differs significantly in p99 TTFT by -900 ± " in verdict.sentence
+    assert verdict.misses["two"][0].startswith("p99 TTFT 9")
     assert {pair.baseline for pair in pairs} == {"four"}
     assert [pair.option for pair in pairs].count("two") == len(HEADLINES)
 
@@ -61,16 +61,16 @@ def test_a_miss_of_one_objective_is_a_miss() -> None:
     verdict, _ = decide({"cheap": figures(1.0, 0.5, tpot=0.08), "dear": figures(9.0, 0.5)})
     assert verdict.winner == "dear"
     assert len(verdict.misses["cheap"]) == 1
-    assert "tpot_p99" in verdict.misses["cheap"][0]
+    assert "p99 TPOT" in verdict.misses["cheap"][0]
 
 
 def test_nobody_meets_and_it_says_what_each_misses() -> None:
     verdict, _ = decide({"two": figures(2.0, 9.0), "four": figures(4.0, 3.0, tpot=0.06)})
     assert verdict.winner is None
     assert verdict.baseline == "two"
-    assert verdict.sentence.startswith("No option meets every objective. two misses chat ttft_p99")
-    assert "four misses chat ttft_p99 3" in verdict.sentence
-    assert "; chat tpot_p99" in verdict.sentence
+    assert verdict.sentence.startswith("No option meets every objective. two misses p99 TTFT 9")
+    assert "four misses p99 TTFT 3" in verdict.sentence
+    assert "; p99 TPOT 60" in verdict.sentence
 
 
 def test_an_interval_across_the_target_is_undecided_and_says_how_many_replications_might_settle_it() -> None:
@@ -78,7 +78,7 @@ def test_an_interval_across_the_target_is_undecided_and_says_how_many_replicatio
     verdict, _ = decide({"two": option})
     assert verdict.winner is None
     assert verdict.status["two"] == "undecided"
-    assert verdict.sentence.startswith("No option is sure to meet every objective. two is undecided on chat ttft_p99")
+    assert verdict.sentence.startswith("No option is sure to meet every objective. two is undecided on p99 TTFT")
     standing = option.standings()[0]
     assert standing.more is not None
     assert f"about {standing.more} more replications" in verdict.sentence
@@ -180,3 +180,33 @@ def test_objectives_of_several_workloads_are_compared_workload_by_workload() -> 
 @pytest.mark.parametrize(("noise", "status"), [((0.0, 0.0, 0.0), "meets"), ((0.0, 0.0, 0.003), "undecided")])
 def test_a_bound_exactly_on_the_target_meets_it(noise: Sequence[float], status: str) -> None:
     assert figures(1.0, 2.0, noise=noise, targets={"ttft_p99": 2.0}).standings()[0].status == status
+
+
+def test_amounts_come_in_the_unit_that_suits_and_without_exponents() -> None:
+    slow, fast = figures(2.0, 1500.0, tpot=0.0301), figures(4.0, 900.0, tpot=0.0202)
+    said = decide({"slow": slow, "fast": fast})[0].misses["slow"]
+    assert said[0].startswith("p99 TTFT 1,500 ± ")
+    assert said[0].endswith(" s > 2 s")
+    assert "e+" not in said[0]
+    tight = figures(2.0, 0.5, tpot=0.06)
+    assert decide({"tight": tight})[0].misses["tight"][0].endswith(" ms > 50 ms")
+
+
+def test_the_sentence_has_the_names_that_people_use() -> None:
+    sentence = decide({"four": figures(4.0, 1.8), "eight": figures(8.0, 0.9, tpot=0.02)})[0].sentence
+    assert "p99 TPOT by -20.0 ± " in sentence
+    assert "$ per 1M tokens by +4.00 ± " in sentence
+    assert "_" not in sentence
+
+
+def test_with_nothing_left_to_chance_no_p_is_given() -> None:
+    both = {name: figures(price, 0.5 / price, noise=[0.0], exact=True) for name, price in (("two", 2.0), ("four", 4.0))}
+    sentence = decide(both)[0].sentence
+    assert "four differs in p99 TTFT by -125 ms; " in sentence
+    assert "p <" not in sentence
+
+
+def test_workloads_are_named_where_there_are_several() -> None:
+    one = figures(2.0, 9.0)
+    two = Figures(one.overall, {**one.workloads, "batch": one.overall}, one.objectives)
+    assert decide({"two": two})[0].misses["two"][0].startswith("chat p99 TTFT 9")
