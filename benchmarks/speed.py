@@ -1,8 +1,9 @@
-"""How fast twinfer simulates: requests a second on one core, as medians of several runs, with yardsticks measured in the same run.
+"""How fast twinfer simulates: requests a CPU-second, as medians of several runs, with yardsticks measured in the same run.
 
-Machines differ and are noisy, so read the ratios: against a bare ``heapq`` loop that pops and pushes as many events, against
-SimPy's bare timeout loop, and against the slow reference. ``make bench`` runs this; ``--compiled DIR`` measures a tree that mypyc
-has compiled beside it (``make compiled`` builds one).
+CPU time, because it is much the same whatever else runs beside; only (e) is by the clock. Machines differ, so read the ratios:
+against a bare ``heapq`` loop that pops and pushes as many events, against SimPy's bare timeout loop, and against the slow
+reference. ``make bench`` runs this; ``--compiled DIR`` measures a tree that mypyc has compiled beside it (``make compiled``
+builds one).
 
     (a) one replica, Azure-like chat, 60 % of its capacity       (d) 1,000,000 requests on 64 replicas, and peak memory
     (b) 64 replicas, least outstanding, the same load each       (e) `twinfer run`, 10,000 requests at 20/s on 4 replicas, whole process
@@ -54,12 +55,12 @@ def fleet(requests: int, replicas: int, *, longer: int = 1) -> Any:
 
 
 def median_rate(run: Callable[[], int], times: int) -> float:
-    """Median of what ``run`` did per second."""
+    """Median of what ``run`` did per CPU-second."""
     rates = []
     for _ in range(times):
-        begin = time.perf_counter()
+        begin = time.process_time()
         done = run()
-        rates.append(done / (time.perf_counter() - begin))
+        rates.append(done / (time.process_time() - begin))
     return statistics.median(rates)
 
 
@@ -90,15 +91,13 @@ def simpy_loop(events: int) -> int:
 
 def simulated(name: str, times: int) -> dict[str, float]:
     """Requests a second of case ``name``, and what the run looked like."""
-    from sim.control.fleet import Fleet, simulate
+    from sim.control.fleet import simulate
 
     requests, replicas, longer = {"a": (60_000, 1, 1), "b": (120_000, 64, 1), "c": (20_000, 1, 10)}[name]
     plan = fleet(requests, replicas, longer=longer)
     rate = median_rate(lambda: (simulate(plan), requests)[1], times)
     ledger = simulate(plan)
     busy = sum(ledger.busy)
-    probe = Fleet(plan)
-    assert probe.replicas
     return {
         "requests_per_s": rate,
         "gpu_busy": busy / ledger.end_time / replicas,
@@ -108,14 +107,14 @@ def simulated(name: str, times: int) -> dict[str, float]:
 
 
 def million() -> dict[str, float]:
-    """Case (d), in this process: wall seconds and peak resident memory."""
-    begin = time.perf_counter()
+    """Case (d), in this process: CPU seconds and peak resident memory."""
+    begin = time.process_time()
     plan = fleet(1_000_000, 64)
     from sim.control.fleet import simulate
 
-    drawn = time.perf_counter()
+    drawn = time.process_time()
     ledger = simulate(plan)
-    end = time.perf_counter()
+    end = time.process_time()
     assert sum(1 for outcome in ledger.outcome if outcome == 0) == 1_000_000
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return {"seconds": end - begin, "draw_s": drawn - begin, "simulate_s": end - drawn, "peak_gib": peak}
@@ -135,7 +134,8 @@ def whole_process(times: int) -> float:
     seconds = []
     for _ in range(times):
         with tempfile.TemporaryDirectory() as out:
-            command = [sys.executable, "-m", "sim.cli", "run", str(scenario), "--out", f"{out}/run", "--json"]
+            start = "from sim.cli import main; main()"
+            command = [sys.executable, "-c", start, "run", str(scenario), "--out", f"{out}/run", "--json"]
             begin = time.perf_counter()
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
             seconds.append(time.perf_counter() - begin)
@@ -194,7 +194,9 @@ def main() -> None:
     if arguments.compiled:
         for name in ("a", "b"):
             found = child(name, arguments.compiled, "--times", times)["requests_per_s"]
-            print(f"(f) ({name}) compiled           {found:>12,.0f} requests/s {found / rates[name]:.1f} times interpreted")
+            print(
+                f"(f) ({name}) compiled           {found:>12,.0f} requests/s {found / rates[name]:.1f} times interpreted"
+            )
 
 
 if __name__ == "__main__":
