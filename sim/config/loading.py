@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ from sim.config.values import Part
 from sim.config.workload import Workload
 from sim.errors import ConfigError, Problem, did_you_mean
 
-__all__ = ["build", "load", "load_text"]
+__all__ = ["build", "load", "load_text", "located"]
 
 _MAX_FILES = 20
 _Part = TypeVar("_Part", bound=Part)
@@ -79,6 +79,13 @@ def build(tree: Node, path: Path | None, option: str | None) -> Scenario:
         own = problems if option is None else [_of_option(problem, tree, option) for problem in problems]
         raise ConfigError(_in_order(own))
     return _sealed(scenario, tree, path, option)
+
+
+def located(tree: Node, option: str | None, steps: Sequence[str | int], message: str) -> Problem:
+    """A problem of what stands at ``steps`` of a scenario that is right in itself."""
+    if option is None:
+        return faults.problem_at(tree, steps, message)
+    return _of_option(faults.problem_at(_with_option(tree, option), steps, message), tree, option)
 
 
 def _sealed(scenario: Scenario, tree: Node, path: Path | None, option: str | None) -> Scenario:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,6 +99,12 @@ class Scenario(Part):
         if self._tree is None:  # made in Python, not loaded
             return node_of(self.model_dump(exclude_unset=True), Place())
         return self._tree
+
+    def problem(self, steps: Sequence[str | int], message: str) -> Problem:
+        """A fault that shows only when the scenario is built, at the place where what stands at ``steps`` was written."""
+        from sim.config.loading import located
+
+        return located(self._source(), self._option, steps, message)
 
     def digest(self) -> str:
         """SHA-256 of all that decides the outcome.

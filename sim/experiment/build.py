@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sim.errors import ConfigError, Problem
+from sim.errors import ConfigError
 from sim.experiment.engine import choose_profile, engine_settings
 from sim.serving.settings import EngineSettings
 
 if TYPE_CHECKING:
-    from sim.config import Deployment, Scenario
+    from sim.config import Scenario
     from sim.config.fleet import Machine
     from sim.control.plan import FleetPlan
     from sim.control.router import Router
@@ -70,11 +70,11 @@ def _resolve(scenario: Scenario) -> System:
     warnings: list[str] = []
     machines = {pool.name: pool.machine() for pool in scenario.cluster.pools}
     nodes = _nodes(scenario, machines)
-    placed = tuple(
-        _place(scenario, deployment, machines[deployment.pool], share, warnings)
-        for deployment, share in zip(scenario.deployments, nodes, strict=True)
-    )
-    return System(scenario, placed, tuple(_serving(scenario)), tuple(warnings))
+    placed = [
+        _place(scenario, number, machines[deployment.pool], nodes[number], warnings)
+        for number, deployment in enumerate(scenario.deployments)
+    ]
+    return System(scenario, tuple(placed), tuple(_serving(scenario)), tuple(warnings))
 
 
 def _nodes(scenario: Scenario, machines: dict[str, Machine]) -> list[float]:
@@ -82,7 +82,7 @@ def _nodes(scenario: Scenario, machines: dict[str, Machine]) -> list[float]:
     from sim.hardware.node import nodes_needed
 
     shares = [0.0] * len(scenario.deployments)
-    for pool in scenario.cluster.pools:
+    for index, pool in enumerate(scenario.cluster.pools):
         groups: list[int] = []
         members: list[tuple[int, int]] = []
         for number, deployment in enumerate(scenario.deployments):
@@ -93,10 +93,9 @@ def _nodes(scenario: Scenario, machines: dict[str, Machine]) -> list[float]:
         if needed > pool.nodes:
             raise ConfigError(
                 [
-                    Problem(
+                    scenario.problem(
+                        ("cluster", "pools", index, "nodes"),
                         f"{pool.nodes}: its replicas take {needed} machines of {machines[pool.name].gpus} GPUs",
-                        path=f"cluster.pools.{pool.name}.nodes",
-                        file=str(scenario.path) if scenario.path else None,
                     )
                 ]
             )
@@ -105,16 +104,21 @@ def _nodes(scenario: Scenario, machines: dict[str, Machine]) -> list[float]:
     return shares
 
 
-def _place(scenario: Scenario, deployment: Deployment, machine: Machine, nodes: float, warnings: list[str]) -> Placed:
+def _place(scenario: Scenario, number: int, machine: Machine, nodes: float, warnings: list[str]) -> Placed:
     from sim import catalog
     from sim.perf.compile import step_table
 
+    deployment = scenario.deployments[number]
     model = scenario.models[deployment.model]
     architecture = catalog.model(model.architecture)
     gpu = catalog.gpu(machine.gpu)
     where = f"deployments.{deployment.name}"
     profile = choose_profile(deployment, model.dtype, architecture, gpu, where, warnings)
-    settings = engine_settings(deployment, model.max_model_len, architecture, gpu, profile, where, warnings)
+    try:
+        settings = engine_settings(deployment, model.max_model_len, architecture, gpu, profile, where, warnings)
+    except ConfigError as error:
+        steps = ("deployments", number, "engine", "gpu_memory_utilization")
+        raise ConfigError([scenario.problem(steps, problem.message) for problem in error.problems]) from None
     step = step_table(
         profile, settings.max_num_seqs, settings.max_num_batched_tokens, host_overhead=deployment.engine.host_overhead
     )

@@ -25,7 +25,7 @@ def replicate(scenario: Scenario, replication: int) -> ReplicationRecord:
 
     system = build(scenario)
     drawn = plan(system, replication)
-    horizon = _horizon(drawn)
+    horizon = _horizon(scenario, drawn)
     ledger, timeline, outside = _run(scenario, drawn, horizon)
     deployments = tuple(
         DeploymentFacts(
@@ -44,19 +44,35 @@ def replicate(scenario: Scenario, replication: int) -> ReplicationRecord:
         workloads=workloads,
         deployments=deployments,
         deployment_of=system.deployment_of,
-        horizon=horizon if math.isfinite(horizon) else ledger.end_time,
+        horizon=_window_end(scenario, drawn, ledger, horizon),
         timeline=timeline,
         events=[*_extrapolations(system, outside), *_exhausted(scenario, drawn, ledger)],
     )
 
 
-def _horizon(drawn: FleetPlan) -> float:
-    """When the last request may arrive: the scenario's duration, or the last of its requests."""
-    if math.isfinite(drawn.horizon):
+def _horizon(scenario: Scenario, drawn: FleetPlan) -> float:
+    """When the last request may arrive: the scenario's duration, or the last of its requests if they are fewer (infinite: not known)."""
+    if math.isfinite(drawn.horizon) and (drawn.closed_loops or not _limited(scenario, drawn)):
         return drawn.horizon
     arrivals = drawn.table.arrival
     known = arrivals[~(arrivals != arrivals)]
     return float(known[-1]) if len(known) == len(arrivals) and len(known) else math.inf
+
+
+def _limited(scenario: Scenario, drawn: FleetPlan) -> bool:
+    """Whether ``run.requests`` ends the arrivals of every workload."""
+    import numpy as np
+
+    limit = scenario.run.requests
+    counts = np.bincount(drawn.table.workload, minlength=len(scenario.workloads))
+    return limit is not None and int(counts.min()) >= limit
+
+
+def _window_end(scenario: Scenario, drawn: FleetPlan, ledger: Ledger, horizon: float) -> float:
+    """``horizon``, or the end of closed loops whose users had no more requests to send before it."""
+    if drawn.closed_loops and _limited(scenario, drawn) and ledger.issued >= len(drawn.table):
+        return min(horizon, ledger.end_time)
+    return horizon if math.isfinite(horizon) else ledger.end_time
 
 
 def _run(scenario: Scenario, drawn: FleetPlan, horizon: float) -> tuple[Ledger, dict[str, list[float]], list[int]]:

@@ -56,7 +56,8 @@ def test_a_small_budget_lowers_the_default_of_sequences_as_vllm_does(write: Writ
 def test_a_model_that_leaves_no_memory_for_its_cache_is_bad_input(write: Write) -> None:
     scenario = sim.load(write(), {"deployments.chat.engine.gpu_memory_utilization": 0.1})
     with pytest.raises(
-        sim.ConfigError, match=r"deployments.chat.engine: llama-3.1-8b leaves no memory for a KV cache on h100-sxm"
+        sim.ConfigError,
+        match=r"engine.gpu_memory_utilization=0.1: llama-3.1-8b leaves no memory for a KV cache on h100-sxm",
     ):
         build(scenario)
 

@@ -133,3 +133,14 @@ def test_a_comparison_without_options_says_so(write: Write) -> None:
     path.write_text(path.read_text().split("options:")[0])
     with pytest.raises(sim.ConfigError, match=r"small.yaml: options: a comparison needs options"):
         sim.compare(sim.load(path))
+
+
+@pytest.mark.parametrize("arrivals", ["{closed_loop: 4}", "{rate: 20/s}"])
+def test_rates_are_over_the_time_in_which_requests_came_not_over_a_longer_duration(write: Write, arrivals: str) -> None:
+    # "duration seconds or requests of each workload, whichever ends first": what comes after the last one is no load
+    lasting, limited = (
+        sim.simulate(sim.load(write(run=f"{{{run}, warmup: 0, replications: 1}}", **{"    arrivals": arrivals})))
+        for run in ("duration: 1h, requests: 80", "requests: 80")
+    )
+    for figure in ("throughput_rps", "gpu_utilization", "usd_per_1m_tokens"):
+        assert lasting.summary[figure].value == pytest.approx(limited.summary[figure].value, rel=0.05), figure
