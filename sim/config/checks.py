@@ -215,6 +215,8 @@ def _ends(parts: Parts, tree: Node, say: Say) -> None:
     run = parts.run
     if run is None:
         return
+    if isinstance(run.warmup, float | int) and run.duration is not None and run.warmup >= run.duration:
+        say(("run", "warmup"), f"{run.warmup:g} s leave nothing of the run's {run.duration:g} s")
     at: tuple[str, ...] = ("run",) if "run" in tree.fields else ()
     endless = [w for w in parts.workloads if w is not None and (w.arrivals.kind != "trace" or w.arrivals.loop is True)]
     if run.duration is None and run.requests is None and endless:

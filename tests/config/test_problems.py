@@ -202,3 +202,8 @@ def test_a_problem_is_one_printable_line_whatever_was_written(base: str) -> None
         for line in faults(base.replace("llama-3.1-8b", word).replace("h100,", f"{word},")):
             assert line.isprintable()
             assert len(line) < 1500
+
+
+def test_a_warm_up_that_leaves_nothing_is_refused(base: str) -> None:
+    (line,) = faults(base.replace("duration: 10m,", "duration: 10m, warmup: 15m,"))
+    assert line.endswith(":2: run.warmup: 900 s leave nothing of the run's 600 s")
