@@ -30,7 +30,7 @@ def catalog(
     ],
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Everything known of one row, with its sources.", show_default=False),
+        typer.Argument(metavar="NAME", help="Everything known of one row, with its sources.", show_default=False),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -90,7 +90,7 @@ def _profile_cells(name: str) -> dict[str, Any]:
         "dtype": profile.dtype,
         "points": profile.provenance.points,
         "host": f"{profile.step.host.source}, {profile.step.host.us:g} us",
-        "source": profile.provenance.source,
+        "source": profile.provenance.source.rpartition("/")[2].partition(" ")[0],
     }
 
 

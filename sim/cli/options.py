@@ -21,10 +21,19 @@ Set = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int | None, typer.Option(help="Instead of the scenario's run.seed.", show_default=False)]
+Seed = Annotated[
+    int | None, typer.Option(min=0, max=2**53, help="Instead of the scenario's run.seed.", show_default=False)
+]
 Replications = Annotated[
     int | None,
-    typer.Option("--replications", "-n", help="Instead of the scenario's run.replications.", show_default=False),
+    typer.Option(
+        "--replications",
+        "-n",
+        min=1,
+        max=10_000,
+        help="Instead of the scenario's run.replications.",
+        show_default=False,
+    ),
 ]
 Out = Annotated[
     Path | None,

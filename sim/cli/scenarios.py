@@ -29,14 +29,16 @@ def validate(
 ) -> None:
     """Check scenario files and all their options; show every fault."""
     from sim import config
+    from sim.experiment.build import build
 
     found: list[dict[str, Any]] = []
     faults: list[str] = []
     for path in scenarios:
         try:
             scenario = config.load(path, overrides(settings))
+            warnings = list(build(scenario).warnings)
             for name in scenario.option_names():
-                scenario.with_option(name)
+                warnings += build(scenario.with_option(name)).warnings
         except TwinferError as fault:
             problems = fault.problems if isinstance(fault, ConfigError) else (Problem(str(fault), file=str(path)),)
             found.append(
@@ -46,10 +48,19 @@ def validate(
             continue
         options = scenario.option_names()
         found.append(
-            {"scenario": str(path), "valid": True, "options": options, "digest": scenario.digest(), "problems": []}
+            {
+                "scenario": str(path),
+                "valid": True,
+                "options": options,
+                "digest": scenario.digest(),
+                "problems": [],
+                "warnings": list(dict.fromkeys(warnings)),
+            }
         )
         if not as_json:
             note(f"{path}: valid{f', {len(options)} options' if options else ''}", quiet=quiet)
+            for warning in dict.fromkeys(warnings):
+                note(f"{path}: warning: {warning}", quiet=quiet)
     if as_json:
         print_json(found)
     if faults:
@@ -80,7 +91,7 @@ def schema(
 
 
 def init(
-    path: Annotated[Path, typer.Argument(metavar="[FILE]", help="The scenario to write.")] = Path("scenario.yaml"),
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The scenario to write.")] = Path("scenario.yaml"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -98,5 +109,8 @@ def _write(path: Path, text: str) -> None:
     try:
         scratch.write_text(text, encoding="utf-8")
         scratch.replace(path)
+    except OSError as error:
+        why = "is a folder" if path.is_dir() else f"cannot be written: {error.strerror or error}"
+        raise ConfigError([Problem(why, file=str(path))]) from error
     finally:
         scratch.unlink(missing_ok=True)

@@ -65,9 +65,10 @@ def run(
             f"note: run without the scenario's options ({names}); --option NAME runs one, twinfer compare all",
             quiet=quiet,
         )
+    place = _claimed(out if out is not None else _place(scenario, [scenario]))
     with progress(quiet=quiet) as show:
         result = experiment.simulate(scenario, jobs=jobs, progress=show)
-    place = result.save(out if out is not None else _place(scenario, [scenario]))
+    result.save(place)
     if as_json:
         print_json(result.to_json(place))
     _finish(_view(result), place, check=check, as_json=as_json, quiet=quiet)
@@ -93,9 +94,10 @@ def compare(
 
     scenario = config.load(scenario_file, overrides(settings, seed, replications))
     options = [scenario.with_option(name) for name in scenario.option_names()]
+    place = _claimed(out if out is not None else _place(scenario, options or [scenario]))
     with progress(quiet=quiet) as show:
         comparison = experiment.compare(scenario, jobs=jobs, progress=show)
-    place = comparison.save(out if out is not None else _place(scenario, options or [scenario]))
+    comparison.save(place)
     view = _view(comparison)
     _write_report(view, place)
     if as_json:
@@ -146,6 +148,14 @@ def _place(scenario: Scenario, runs: list[Scenario]) -> Path:
     digests = [one.digest() for one in runs]
     digest = digests[0] if len(runs) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     return Path("runs") / f"{name}-{digest[:10]}"
+
+
+def _claimed(place: Path) -> Path:
+    """``place``, in which a result can be written: better said before the simulation than after it."""
+    from sim.observe.store import claim
+
+    claim(place)
+    return place
 
 
 def _write_report(view: View, directory: Path, name: str = "report.html") -> None:

@@ -63,7 +63,12 @@ def show_run(view: View, console: Console) -> None:
         count = figures.get("requests")
         console.print(
             Text(f"{name}", style="bold")
-            + Text(f"  {count.value:,.0f} requests a replication" if count is not None else "", style="not bold dim")
+            + Text(
+                f"  {count.value:,.0f} request{'' if count.value == 1 else 's'} a replication"
+                if count is not None
+                else "",
+                style="not bold dim",
+            )
         )
         console.print(_latencies(figures, one_line=console.width >= 96))
         console.print()

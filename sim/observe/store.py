@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "claim",
     "option_directory",
     "plain",
     "plain_object",
@@ -36,17 +37,43 @@ __all__ = [
 FORMAT = 1
 SUMMARY = "summary.json"
 _STALE = ("report.html",)
+_TABLES = ("events.parquet", "requests.parquet", "timeline.parquet")
+
+
+def claim(directory: str | os.PathLike[str]) -> None:
+    """ResultError unless a result can be written to ``directory``: a new folder, an empty one, or one of an earlier result.
+
+    To be asked before hours are spent on the result. Nothing is made.
+    """
+    folder = Path(directory)
+    try:
+        held = sorted(entry.name for entry in folder.iterdir() if not entry.name.endswith(".tmp"))
+    except FileNotFoundError:
+        held = []
+    except NotADirectoryError:
+        at = next(place for place in (folder, *folder.parents) if place.exists())
+        raise ResultError(f"{folder}: cannot be written: {at} is a file, not a folder") from None
+    except OSError as error:
+        raise ResultError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    if held and not {"manifest.json", SUMMARY, *_TABLES}.intersection(held):
+        raise ResultError(
+            f"{folder}: holds files that are no result of twinfer ({held[0]!r}{', ...' if len(held) > 1 else ''}); "
+            "name a new folder"
+        )
+    above = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ResultError(f"{folder}: cannot be written: no permission to write to {above}")
 
 
 def write(directory: str | os.PathLike[str], files: Mapping[str, Any]) -> Path:
     """Write ``files`` (by name: an Arrow table, or what JSON can hold) into ``directory``, each under a temporary name first.
 
-    The directory is made if need be; a report of an earlier result in it is removed. ResultError when it cannot be written.
+    The directory is made if need be; a report and tables of an earlier result in it are removed. ResultError when it cannot be written.
     """
     folder = Path(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in (SUMMARY, *_STALE):
+        for name in (SUMMARY, *_STALE, *(table for table in _TABLES if table not in files)):
             (folder / name).unlink(missing_ok=True)
         for name in sorted(files, key=lambda name: (name == SUMMARY, name)):
             temporary = folder / f".{name}.{os.getpid()}.tmp"

@@ -42,6 +42,8 @@ def load(name_or_path: str | Path) -> Profile:
     path = Path(text)
     if path.is_file():
         return _read(path, text)
+    if path.is_dir():
+        raise ProfileError(f"{text}: is a folder, not a profile file")
     if text.endswith(".json") or text.startswith((".", "/")):
         raise ProfileError(f"{text}: no such profile file")
     known = names()
@@ -66,9 +68,12 @@ def _parse(path: str, stamp: int, shown: str) -> Profile:
     try:
         data = json.loads(Path(path).read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ProfileError(f"{shown}: not JSON: {error}") from None
+        at = f": line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
+        raise ProfileError(f"{shown}: is not a profile: not a JSON text{at}") from None
     if not isinstance(data, dict):
-        raise ProfileError(f"{shown}: a profile is a JSON object, this is {type(data).__name__}")
+        raise ProfileError(f"{shown}: is not a profile: a JSON {type(data).__name__} instead of an object")
+    if "version" not in data:
+        raise ProfileError(f"{shown}: is not a profile: it has no version; `twinfer calibrate import` makes profiles")
     if data.get("version") != SCHEMA_VERSION:
         raise ProfileError(f"{shown}: version: {data.get('version')!r}, this twinfer reads {SCHEMA_VERSION}")
     try:

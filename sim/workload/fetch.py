@@ -72,6 +72,8 @@ def fetch(
     with its name is whole. ``progress`` is told the bytes so far and in total (None if unknown). Raises TraceError, and
     leaves nothing behind, if the trace cannot be had.
     """
+    if not 0.0 < timeout < 1e6:
+        raise TraceError(f"timeout: {timeout:g} is out of range; allowed: more than 0 s")
     folder = directory or cache_dir()
     target = folder / (row.name + _suffix(row.url))
     expected = None if row.sha256 is None else row.sha256.lower()
@@ -79,6 +81,8 @@ def fetch(
         return target
     if urlsplit(row.url).scheme not in ("http", "https"):
         raise TraceError(f"{row.name}: {row.url!r} is not an http or https address")
+    if folder.exists() and not folder.is_dir():
+        raise TraceError(f"{folder}: is a file, not a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f"{row.name}-", suffix=".part", dir=folder)
@@ -126,7 +130,8 @@ def _download(
         error.close()
         raise TraceError(f"{row.name}: {row.url}: the server answers {error.code} {error.reason}") from error
     except urllib.error.URLError as error:
-        raise TraceError(f"{row.name}: {row.url}: cannot be reached: {error.reason}") from error
+        why = getattr(error.reason, "strerror", None) or error.reason
+        raise TraceError(f"{row.name}: {row.url}: cannot be reached: {why}") from error
     except (HTTPException, TimeoutError, ConnectionError) as error:
         raise TraceError(f"{row.name}: {row.url}: broke off after {size} bytes: {error}") from error
     if (row.bytes is not None and size != row.bytes) or (length.isdigit() and size != int(length)):

@@ -243,6 +243,7 @@ def _fault(rows: Rows, row: int, column: str, cell: Any, allowed: str) -> TraceE
 
 def _listed(names: Sequence[str]) -> str:
     shown = [" ".join(name.split())[:40] or "''" for name in names[:20]]
+    shown = [name if name.isprintable() else repr(name) for name in shown]
     return ", ".join([*shown, *(["..."] if len(names) > 20 else [])]) or "none"
 
 

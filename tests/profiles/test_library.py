@@ -44,9 +44,9 @@ def test_find_knows_what_is_shipped() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not JSON"),
-        ("[1, 2]", "a profile is a JSON object, this is list"),
-        ("{}", "version: None, this twinfer reads 1"),
+        ("", "is not a profile: not a JSON text: line 1"),
+        ("[1, 2]", "is not a profile: a JSON list instead of an object"),
+        ("{}", "is not a profile: it has no version"),
         ('{"version": 2}', "version: 2, this twinfer reads 1"),
         ('{"version": 1}', "name: Field required"),
     ],
