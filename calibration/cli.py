@@ -17,7 +17,7 @@ __all__ = ["app"]
 
 app = typer.Typer(
     name="calibrate",
-    help="Measure hardware and engines into profiles, import measurements, show and check profiles.",
+    help="Profiles of hardware and engines, from measurements.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -67,7 +67,7 @@ def _write(make: Callable[[], Profile], out: Path) -> None:
         profile = make()
         save(profile, out)
     except TwinferError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
     typer.echo(f"{out}: {profile.name}, {profile.engine}, {profile.provenance.points} measured points")
     for part in ("tokens", "sequences", "prefill", "decode", "mixed", "spread"):

@@ -43,5 +43,6 @@ def table_path(folder: Path, name: str) -> Path:
     """The table of that name in whatever format. :raises ProfileError: there is none."""
     path = find(folder, f"{name}.parquet", f"{name}.txt", f"{name}.csv", f"{name}.csv.gz")
     if path is None:
-        raise ProfileError(f"{folder / (name + '.parquet')}: no such file")
+        hint = "; these are layer timings: twinfer calibrate import layers" if any(folder.glob("dense.csv*")) else ""
+        raise ProfileError(f"{folder / (name + '.parquet')}: no such file (nor .txt, .csv, .csv.gz){hint}")
     return path

@@ -133,7 +133,9 @@ def import_layers(
 def _path(folder: Path, table: str) -> Path:
     path = find(folder, f"{table}.csv", f"{table}.csv.gz")
     if path is None:
-        raise ProfileError(f"{folder / (table + '.csv')}: no such file (nor {table}.csv.gz)")
+        other = next(folder.glob("gemm_perf.*"), None) or next(folder.glob("*/gemm_perf.*"), None)
+        hint = "; these are kernel tables: twinfer calibrate import kernels" if other is not None else ""
+        raise ProfileError(f"{folder / (table + '.csv')}: no such file (nor {table}.csv.gz){hint}")
     return path
 
 
