@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 TREE := build/compiled
 # The data plane that mypyc compiles unchanged; keep equal to [tool.hatch.build.targets.wheel.hooks.mypyc] of pyproject.toml.
-COMPILED := sim/kernel/clock.py sim/perf/steptable.py sim/serving/ledger.py sim/serving/scheduler.py sim/serving/replica.py sim/control/fleet.py
+COMPILED := sim/kernel/clock.py sim/perf/steptable.py sim/serving/ledger.py sim/serving/step.py sim/serving/scheduler.py sim/serving/replica.py sim/control/fleet.py sim/control/routers.py
 
 .PHONY: help setup demo test verify lint format bench docs compiled clean
 

@@ -119,7 +119,7 @@ class StepTable:
         self._slabs: dict[int, list[list[list[float]]]] = {}
 
     def decode_step(self, n: int, context: int, spread: int) -> float:
-        """Seconds of one decode-only step; ``context`` and ``spread`` as in :class:`sim.serving.scheduler.Step`."""
+        """Seconds of one decode-only step; ``context`` and ``spread`` as in :class:`sim.serving.step.Step`."""
         piece = bisect_left(self.knots[n], context)
         return self.base[n][piece] + self.decode_spread(n, spread) + self.slope[n][piece] * context
 

@@ -11,7 +11,8 @@ The scheduler can be stepped without a clock or a perf model, as engine test sui
     scheduler.commit()  # ids of requests that finished: []
 """
 
-from sim.serving.scheduler import Scheduler, Step
+from sim.serving.scheduler import Scheduler
 from sim.serving.settings import EngineSettings
+from sim.serving.step import Step
 
 __all__ = ["EngineSettings", "Scheduler", "Step"]

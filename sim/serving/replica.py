@@ -12,8 +12,9 @@ from typing import Final
 
 from sim.perf.steptable import StepTable
 from sim.serving.ledger import OK, Ledger
-from sim.serving.scheduler import Request, Scheduler, Step
+from sim.serving.scheduler import Scheduler
 from sim.serving.settings import EngineSettings
+from sim.serving.step import Request, Step
 
 __all__ = ["Replica"]
 
