@@ -15,6 +15,7 @@ from sim.config.fleet import Deployment, Model, Pool
 from sim.config.run import Run
 from sim.config.scenario import Scenario
 from sim.config.tree import Node, Place, merge, node_of
+from sim.config.units import shown
 from sim.config.values import Part
 from sim.config.workload import Workload
 from sim.errors import ConfigError, Problem, did_you_mean
@@ -31,7 +32,10 @@ def load(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = Non
     ``overrides`` are values by path, as ``--set`` gives them: ``{"deployments.chat.replicas": 4}``. Text among them is read as
     YAML would read it (``"4"`` is a number, ``"[1, 2]"`` a list). Raises ConfigError with every problem found.
     """
-    shown_path = os.fspath(path)
+    try:
+        shown_path = os.fsdecode(path)
+    except (TypeError, ValueError):
+        raise ConfigError([Problem(f"{shown(path)} is not the path of a scenario file")]) from None
     problems: list[Problem] = []
     tree = _read(shown_path, problems, (), None)
     return _finish(tree, problems, overrides, Path(shown_path))
@@ -45,6 +49,8 @@ def load_text(text: str, overrides: Mapping[str, Any] | None = None, *, file: st
 
 
 def _finish(tree: Node, problems: list[Problem], overrides: Mapping[str, Any] | None, path: Path) -> Scenario:
+    if overrides is not None and not isinstance(overrides, Mapping):
+        raise ConfigError([Problem(f"{shown(overrides)} is not a mapping of values by path", path="overrides")])
     for name, value in (overrides or {}).items():
         try:
             tree = _override(tree, name, value)

@@ -77,12 +77,12 @@ class Scenario(Part):
         """The base scenario with one option's changes, validated anew. ConfigError if it cannot be."""
         from sim.config.loading import build
 
-        if name not in self.options:
+        if name not in list(self.options):  # a list, so that nothing else than a name is a name, nor a fault
             known = self.option_names()
             has = f"; there are {', '.join(known)}" if known else "; there are none"
             file = None if self._path is None else str(self._path)
             problem = Problem(
-                f"{shown(name)} is not an option{did_you_mean(name, known)}{has}", path="options", file=file
+                f"{shown(name)} is not an option{did_you_mean(str(name), known)}{has}", path="options", file=file
             )
             raise ConfigError([problem])
         return build(self._source(), self._path, name)

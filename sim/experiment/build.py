@@ -74,6 +74,11 @@ def _resolve(scenario: Scenario) -> System:
         _place(scenario, number, machines[deployment.pool], nodes[number], warnings)
         for number, deployment in enumerate(scenario.deployments)
     ]
+    warnings += [
+        f"workloads.{workload.name}: requests have the lengths that the scenario gives, not those of the trace"
+        for workload in scenario.workloads
+        if workload.arrivals.kind == "trace" and workload.lengths is not None
+    ]
     return System(scenario, tuple(placed), tuple(_serving(scenario)), tuple(warnings))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 from sim.errors import ConfigError, Problem
@@ -40,6 +41,7 @@ def simulate(
 
     ``seed`` and ``replications`` take the place of the scenario's own. Raises a TwinferError when it cannot be run.
     """
+    _check(scenario, jobs=jobs, seed=seed, replications=replications)
     scenario = _with_run(scenario, seed, replications)
     return _simulate({"": scenario}, jobs, progress)[""]
 
@@ -55,6 +57,7 @@ def compare(
     """Simulate every option of ``scenario`` on the same requests and the same noise, and say which to choose."""
     from sim.observe.result import Comparison
 
+    _check(scenario, jobs=jobs, seed=seed, replications=replications)
     names = scenario.option_names()
     if not names:
         file = str(scenario.path) if scenario.path else None
@@ -63,11 +66,28 @@ def compare(
     return Comparison(options=_simulate(options, jobs, progress))
 
 
+_LEAST = {"jobs": 1, "seed": 0, "replications": 1}
+
+
+def _check(scenario: object, **numbers: object) -> None:
+    """ConfigError unless ``scenario`` is one and ``numbers`` are whole and not too small, or None."""
+    from sim.config import Scenario
+
+    problems = []
+    if not isinstance(scenario, Scenario):
+        problems.append(Problem(f"{scenario!r:.80} is not a scenario: sim.load(path) gives one", path="scenario"))
+    for name, value in numbers.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral)):
+            problems.append(Problem(f"{value!r:.80} is not a whole number", path=name))
+        elif isinstance(value, Integral) and int(value) < _LEAST[name]:
+            problems.append(Problem(f"{value} is less than {_LEAST[name]}", path=name))
+    if problems:
+        raise ConfigError(problems)
+
+
 def _with_run(scenario: Scenario, seed: int | None, replications: int | None) -> Scenario:
-    changes = {name: value for name, value in (("seed", seed), ("replications", replications)) if value is not None}
-    for name, least in (("seed", 0), ("replications", 1)):
-        if changes.get(name, least) < least:
-            raise ConfigError([Problem(f"{changes[name]} is less than {least}", path=f"run.{name}")])
+    given = (("seed", seed), ("replications", replications))
+    changes = {name: int(value) for name, value in given if value is not None}
     return scenario.model_copy(update={"run": scenario.run.model_copy(update=changes)}) if changes else scenario
 
 
@@ -75,7 +95,7 @@ def _simulate(options: dict[str, Scenario], jobs: int | None, progress: Progress
     for scenario in options.values():
         build(scenario)  # faults show before any work is done
     records: dict[str, list[ReplicationRecord]] = {name: [] for name in options}
-    workers = _Workers(jobs or os.cpu_count() or 1)
+    workers = _Workers(int(jobs or os.cpu_count() or 1))
     exact = all(leaves_nothing_to_chance(scenario) for scenario in options.values())
     wanted = {name: 1 if exact else scenario.run.replications for name, scenario in options.items()}
     done = 0

@@ -167,8 +167,8 @@ class Result:
         """The result saved in ``directory``, without records. ResultError if anything is missing or malformed."""
         from sim.observe import tables
 
+        summary = store.read_summary(directory, "run")
         folder = Path(directory)
-        summary = store.read_summary(folder, "run")
         result = cls.__new__(cls)
         result.records = []
         result.manifest = store.read_json(folder / "manifest.json")
@@ -282,9 +282,8 @@ class Comparison:
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write the directory of the comparison, a run directory an option inside, and return its path."""
-        folder = Path(directory)
         summary = self._summary_json() | {"kind": "comparison", "format": store.FORMAT}
-        store.write(folder, {"manifest.json": self.manifest})
+        folder = store.write(directory, {"manifest.json": self.manifest})
         for name, result in self.options.items():
             result.save(store.option_directory(folder, name))
         return store.write(folder, {"manifest.json": self.manifest, store.SUMMARY: summary})
@@ -292,8 +291,8 @@ class Comparison:
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Comparison:
         """The comparison saved in ``directory``. ResultError if anything is missing or malformed."""
+        summary = store.read_summary(directory, "comparison")
         folder = Path(directory)
-        summary = store.read_summary(folder, "comparison")
         manifest = store.read_json(folder / "manifest.json")
         names, question, name = summary.get("order"), summary.get("question"), summary.get("scenario")
         if not isinstance(names, list) or not names or not all(isinstance(option, str) for option in names):

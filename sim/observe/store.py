@@ -70,7 +70,7 @@ def write(directory: str | os.PathLike[str], files: Mapping[str, Any]) -> Path:
 
     The directory is made if need be; a report and tables of an earlier result in it are removed. ResultError when it cannot be written.
     """
-    folder = Path(directory)
+    folder = _folder(directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in (SUMMARY, *_STALE, *(table for table in _TABLES if table not in files)):
@@ -85,6 +85,13 @@ def write(directory: str | os.PathLike[str], files: Mapping[str, Any]) -> Path:
     except OSError as error:
         raise ResultError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def _folder(directory: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(directory)
+    except TypeError:
+        raise ResultError(f"{directory!r} is not the path of a directory") from None
 
 
 def _write_one(path: Path, content: Any) -> None:
@@ -132,7 +139,7 @@ def option_directory(directory: Path, option: str) -> Path:
 
 def read_summary(directory: str | os.PathLike[str], kind: str | None = None) -> dict[str, Any]:
     """``summary.json`` of a result of ``kind`` ("run", "comparison"; None: either). ResultError unless it is one."""
-    folder = Path(directory)
+    folder = _folder(directory)
     if not folder.is_dir():
         raise ResultError(
             f"{folder}: {'is a file' if folder.exists() else 'there is no such directory'}; a run directory is needed"

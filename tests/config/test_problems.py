@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -207,3 +208,23 @@ def test_a_problem_is_one_printable_line_whatever_was_written(base: str) -> None
 def test_a_warm_up_that_leaves_nothing_is_refused(base: str) -> None:
     (line,) = faults(base.replace("duration: 10m,", "duration: 10m, warmup: 15m,"))
     assert line.endswith(":2: run.warmup: 900 s leave nothing of the run's 600 s")
+
+
+@pytest.mark.parametrize("path", [123, None, 1.5, ["a.yaml"], True])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(ConfigError, match="is not the path of a scenario file"):
+        config.load(path)
+
+
+@pytest.mark.parametrize("overrides", [["run.seed=1"], "run.seed=1", 3, 0])
+def test_overrides_that_are_no_mapping_are_refused(tmp_path: Path, base: str, overrides: Any) -> None:
+    (tmp_path / "chat.yaml").write_text(base, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"^overrides: .* is not a mapping of values by path$"):
+        config.load(tmp_path / "chat.yaml", overrides)
+
+
+@pytest.mark.parametrize("name", [3, None, []])
+def test_an_option_is_asked_for_by_its_name(tmp_path: Path, base: str, name: Any) -> None:
+    (tmp_path / "chat.yaml").write_text(base, encoding="utf-8")
+    with pytest.raises(ConfigError, match="is not an option; there are same, more"):
+        config.load(tmp_path / "chat.yaml").with_option(name)

@@ -124,7 +124,7 @@ def test_progress_is_told_of_every_replication(write: Write) -> None:
 
 @pytest.mark.parametrize(("argument", "value"), [("seed", -1), ("replications", 0)])
 def test_arguments_out_of_range_are_bad_input(write: Write, argument: str, value: int) -> None:
-    with pytest.raises(sim.ConfigError, match=f"run.{argument}: {value} is less than"):
+    with pytest.raises(sim.ConfigError, match=f"^{argument}: {value} is less than"):
         sim.simulate(sim.load(write()), **{argument: value})
 
 
@@ -144,3 +144,33 @@ def test_rates_are_over_the_time_in_which_requests_came_not_over_a_longer_durati
     )
     for figure in ("throughput_rps", "gpu_utilization", "usd_per_1m_tokens"):
         assert lasting.summary[figure].value == pytest.approx(limited.summary[figure].value, rel=0.05), figure
+
+
+@pytest.mark.parametrize("call", [sim.simulate, sim.compare])
+@pytest.mark.parametrize("what", ["small.yaml", None, 3, {}])
+def test_what_is_no_scenario_is_bad_input(call: Callable[..., object], what: object) -> None:
+    with pytest.raises(sim.ConfigError, match=r"^scenario: .* is not a scenario: sim.load\(path\) gives one$"):
+        call(what)
+
+
+@pytest.mark.parametrize("wrong", [{"jobs": "2"}, {"replications": 1.5}, {"seed": "x"}, {"seed": True}, {"jobs": 0}])
+def test_arguments_of_another_type_are_bad_input(write: Write, wrong: dict[str, object]) -> None:
+    with pytest.raises(sim.ConfigError, match=f"^{next(iter(wrong))}: "):
+        sim.simulate(sim.load(write()), **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [3, None, []])
+def test_a_result_is_saved_and_loaded_by_a_path_and_nothing_else(wrong: object) -> None:
+    for load in (sim.Result.load, sim.Comparison.load):
+        with pytest.raises(sim.ResultError, match="is not the path of a directory"):
+            load(wrong)  # type: ignore[arg-type]
+
+
+def test_lengths_given_beside_a_trace_are_said_to_replace_those_of_the_trace(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "few.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,10,3\n1,20,4\n")
+    changes = {"workloads.chat.arrivals.trace": str(tmp_path / "few.csv"), "run.warmup": 0}
+    given = sim.simulate(sim.load(write(), changes), replications=1)
+    assert any("not those of the trace" in warning for warning in given.warnings)
+    own = sim.simulate(sim.load(write(), {**changes, "workloads.chat.lengths": None}), replications=1)
+    assert own.requests["prompt_tokens"].tolist() == [10, 20]
+    assert not any("of the trace" in warning for warning in own.warnings)
