@@ -3,7 +3,7 @@
 First with nothing fitted: the profile comes from kernels measured apart from any serving run, the settings are the run's own. Then
 with one constant, host overhead a step, chosen to match this run's mean TPOT: that one is a fit, and what it gives is no prediction.
 
-    python -m benchmarks.fidelity [--json]
+    python -m benchmarks.fidelity [--synchronous] [--json] [--figure docs/images/fidelity.png]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import csv
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ RUN = SHARED / "truth" / "vllm-0.19_rtxpro6000_llama-3.1-8b" / "vllm_requests.cs
 PROFILE = "rtx-pro-6000/llama-3.1-8b/tp1"
 QUEUES_FROM = 11.0  # seconds: vllm_timeseries.csv has the first request waiting at 13 s, 118 of 128 running at 11 s
 FIGURES = ("mean", "p50", "p90", "p99")
+WINDOWS = (0.0, 4.0, QUEUES_FROM, 16.0, 24.0, math.inf)  # seconds of arrival
 
 
 def measured(path: Path = RUN) -> dict[str, Any]:
@@ -40,8 +42,11 @@ def measured(path: Path = RUN) -> dict[str, Any]:
     }
 
 
-def predicted(run: dict[str, Any], host_overhead: float) -> dict[str, Any]:
-    """The same requests through the simulator, with the run's engine settings."""
+def predicted(run: dict[str, Any], host_overhead: float, asynchronous: bool = True) -> dict[str, Any]:
+    """The same requests through the simulator, with the run's engine settings.
+
+    Asynchronous scheduling is vLLM's default since 0.14, and the run's record names no other.
+    """
     from sim import profiles
     from sim.control.fleet import simulate
     from sim.control.plan import DeploymentPlan, FleetPlan
@@ -67,7 +72,7 @@ def predicted(run: dict[str, Any], host_overhead: float) -> dict[str, Any]:
         max_num_batched_tokens=2048,
         kv_blocks=40_000,
         max_model_len=131_072,
-        async_scheduling=True,  # vLLM's default since 0.14; the run's record names no other
+        async_scheduling=asynchronous,
     )
     ledger = simulate(FleetPlan(table, [DeploymentPlan("run", 1, settings, step, RoundRobin)], [0]))
     first, end = np.array(ledger.first_token), np.array(ledger.end)
@@ -80,10 +85,9 @@ def figures(values: Any) -> list[float]:
 
 
 def errors(
-    run: dict[str, Any], host_overhead: float, before: float = math.inf, after: float = 0.0
+    run: dict[str, Any], guess: dict[str, Any], before: float = math.inf, after: float = 0.0
 ) -> dict[str, dict[str, float]]:
     """Relative errors, predicted over measured less one, by metric and figure, of requests that arrived in [after, before)."""
-    guess = predicted(run, host_overhead)
     chosen = (run["arrival"] >= after) & (run["arrival"] < before)
     return {
         metric: {
@@ -96,28 +100,65 @@ def errors(
     }
 
 
-def fitted_overhead(run: dict[str, Any]) -> float:
+def fitted_overhead(run: dict[str, Any], asynchronous: bool) -> float:
     """The host overhead a step, in seconds, that brings mean TPOT nearest to this run's; not below 0."""
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(lambda host: abs(errors(run, host)["tpot"]["mean"]), bounds=(0.0, 0.005), method="bounded")
+    def miss(host: float) -> float:
+        return abs(errors(run, predicted(run, host, asynchronous))["tpot"]["mean"])
+
+    found = minimize_scalar(miss, bounds=(0.0, 0.005), method="bounded")
     return float(found.x)
 
 
+def figure(run: dict[str, Any], path: Path) -> None:
+    """Draw TTFT and TPOT by arrival and as distributions, measured and predicted with nothing fitted."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    guess = predicted(run, 0.0)
+    looks = {"measured": (run, "#9a9a9a", 14), "predicted, nothing fitted": (guess, "#d1495b", 5)}
+    drawn, axes = plt.subplots(2, 2, figsize=(9.0, 5.4), width_ratios=(1.7, 1.0), constrained_layout=True)
+    for row, (metric, label, scale) in enumerate((("ttft", "TTFT, s", 1.0), ("tpot", "TPOT, ms", 1e3))):
+        scatter, share = axes[row]
+        for name, (values, colour, size) in looks.items():
+            y = scale * values[metric]
+            scatter.scatter(run["arrival"], y, s=size, color=colour, linewidths=0, label=name)
+            share.step(np.sort(y), np.arange(1, len(y) + 1) / len(y), where="post", color=colour, label=name)
+        scatter.axvline(QUEUES_FROM, color="#cccccc", linewidth=0.8, zorder=0)
+        scatter.set(xlabel="arrival, s", ylabel=label)
+        share.set(xlabel=label, ylabel="share of requests", ylim=(0, 1))
+        if metric == "ttft":
+            scatter.set_yscale("log")
+            share.set_xscale("log")
+    axes[1, 0].legend(frameon=False, loc="lower left", markerscale=1.5)
+    axes[0, 0].text(QUEUES_FROM + 0.3, 1.0, "the 128 seats run out", color="#777777", fontsize=9)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+    drawn.savefig(path, dpi=100, metadata={"Software": None})
+
+
 def main() -> None:
-    """Print both tables."""
+    """Print the tables, or draw the figure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--synchronous", action="store_true", help="each step formed after the one before it has ended")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--figure", type=Path, metavar="PNG", help="draw it to this file and print nothing")
     arguments = parser.parse_args()
     run = measured()
-    fitted = fitted_overhead(run)
+    if arguments.figure:
+        figure(run, arguments.figure)
+        return
+    fitted = fitted_overhead(run, not arguments.synchronous)
+    guess = predicted(run, 0.0, not arguments.synchronous)
+    tuned = predicted(run, fitted, not arguments.synchronous)
     results = {
-        "nothing fitted": errors(run, 0.0),
-        f"nothing fitted, the first {QUEUES_FROM:g} s: nobody queues for a seat yet": errors(
-            run, 0.0, before=QUEUES_FROM
-        ),
-        f"nothing fitted, from {QUEUES_FROM:g} s on: all 128 seats are taken": errors(run, 0.0, after=QUEUES_FROM),
-        f"host overhead fitted, {fitted * 1e3:.3f} ms": errors(run, fitted),
+        "nothing fitted": errors(run, guess),
+        f"nothing fitted, the first {QUEUES_FROM:g} s: seats are free": errors(run, guess, before=QUEUES_FROM),
+        f"nothing fitted, from {QUEUES_FROM:g} s on: the 128 seats run out": errors(run, guess, after=QUEUES_FROM),
+        f"host overhead fitted, {fitted * 1e3:.3f} ms": errors(run, tuned),
     }
     if arguments.json:
         print(json.dumps(results, indent=1))
@@ -126,6 +167,14 @@ def main() -> None:
         print(f"{title}\n{'':6}" + "".join(f"{name:>9}" for name in FIGURES))
         for metric, row in table.items():
             print(f"{metric.upper():6}" + "".join(f"{row[name]:>+9.1%}" for name in FIGURES))
+    print("nothing fitted, means by arrival" + "".join(f"{metric.upper():>9}" for metric in ("ttft", "tpot", "e2e")))
+    for after, before in pairwise(WINDOWS):
+        found = errors(run, guess, before, after)
+        print(
+            f"{after:>6g} to {before:<5g} s              " + "".join(f"{row['mean']:>+9.1%}" for row in found.values())
+        )
+    each = {metric: np.median(np.abs(guess[metric] / run[metric] - 1.0)) for metric in ("ttft", "tpot", "e2e")}
+    print("median |error| of a request     " + "".join(f"{value:>9.1%}" for value in each.values()))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Predicted against published: Llama-3.1-70B FP8 on H200, closed loops of InferenceX, in ../shared/data/truth/serving_h200.csv.gz.
+"""Predicted against published: Llama-3.1-70B FP8 on H200, closed loops of InferenceX, ../shared/data/truth/serving_h200.csv.gz.
 
-Nothing is fitted. The profiles are composed from GEMM, attention and all-reduce kernels timed on an H200 under vLLM; the runs are of
-another engine, so this asks how far kernels alone carry. InferenceX draws prompt and output lengths between 0.8 and 1.0 of the
-nominal ones (its RANDOM_RANGE_RATIO) and sends ten requests a user; so do we. With every length equal, all users of a closed
-loop would stay in step, and each would wait for all prompts at once.
+60 rows are vLLM's, 72 TensorRT-LLM's. Nothing is fitted: the profiles are composed from GEMM, attention and all-reduce kernels
+timed on an H200 under vLLM, of another version than the runs'. What TensorRT-LLM does differently is not modelled, so its rows
+show what a vLLM model is worth for it. InferenceX draws prompt and output lengths between 0.8 and 1.0 of the nominal ones (its
+RANDOM_RANGE_RATIO) and sends ten requests a user; so do we. With every length equal, all users of a closed loop would stay in
+step, and each would wait for all prompts at once.
 
-    python -m benchmarks.inferencex [--rows N]
+    python -m benchmarks.inferencex [--rows N] [--model llama-3.1-8b]
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+ENGINES = {"vllm": "vLLM", "trtllm": "TensorRT-LLM", "sglang": "SGLang"}
+FULL = 0.95  # share of KV blocks in use from which a row counts as one whose cache is full
 SCENARIO = """\
 question: A closed loop at known concurrency.
 run: {{requests: {requests}, replications: 1, warmup: 0}}
-models: {{llama: {{architecture: llama-3.1-70b, dtype: fp8}}}}
+models: {{llama: {{architecture: {model}, dtype: fp8}}}}
 cluster: {{pools: [{{name: h200, gpu: h200-sxm, gpus_per_node: 8, price: 0}}]}}
 workloads:
   - name: chat
@@ -42,12 +45,18 @@ def uniform(most: int) -> list[list[float]]:
     return [[q / 20, most * (0.8 + 0.01 * q)] for q in range(21)]
 
 
-def published() -> list[dict[str, Any]]:
-    """The aggregated Llama-3.1-70B rows: users, lengths, parallelism, and mean TTFT and TPOT in milliseconds."""
+def published(model: str = "llama-3.1-70b") -> list[dict[str, Any]]:
+    """The model's aggregated FP8 rows: engine, users, lengths, parallelism, and mean TTFT and TPOT in milliseconds."""
     with gzip.open(SHARED / "truth" / "serving_h200.csv.gz", "rt") as file:
-        rows = [r for r in csv.DictReader(file) if r["model_path"].endswith("Llama-3.1-70B") and r["mode"] == "agg"]
+        rows = [
+            row
+            for row in csv.DictReader(file)
+            if model in row["model_path"].lower() and row["mode"] == "agg" and row["precision"] == "fp8"
+        ]
     return [
         {
+            "model": model,
+            "engine": ENGINES[row["backend"]],
             "tp": int(float(row["tp_size"])),
             "users": int(float(row["concurrency"])),
             "prompt": int(row["isl"]),
@@ -59,8 +68,8 @@ def published() -> list[dict[str, Any]]:
     ]
 
 
-def predict(row: dict[str, Any], profiles: Path) -> tuple[float, float]:
-    """Mean TTFT and TPOT in milliseconds of the same closed loop, simulated."""
+def predict(row: dict[str, Any], profiles: Path) -> tuple[float, float, float]:
+    """Mean TTFT and TPOT in milliseconds, and the peak share of KV blocks in use, of the same closed loop, simulated."""
     import sim
     from calibration.importers.kernels import import_kernels
     from sim.profiles.library import save
@@ -68,10 +77,11 @@ def predict(row: dict[str, Any], profiles: Path) -> tuple[float, float]:
     profile = profiles / f"tp{row['tp']}.json"
     if not profile.exists():
         kernels = SHARED / "profiles" / "kernels" / "h200_sxm"
-        save(import_kernels(kernels, "llama-3.1-70b", "h200-sxm", row["tp"], "fp8"), profile)
+        save(import_kernels(kernels, row["model"], "h200-sxm", row["tp"], "fp8"), profile)
     path = profiles / "scenario.yaml"
     path.write_text(
         SCENARIO.format(
+            model=row["model"],
             requests=10 * row["users"],
             users=row["users"],
             prompt=uniform(row["prompt"]),
@@ -81,35 +91,41 @@ def predict(row: dict[str, Any], profiles: Path) -> tuple[float, float]:
         )
     )
     summary = sim.simulate(sim.load(path), jobs=1).summary
-    return 1e3 * summary["ttft_mean"].value, 1e3 * summary["tpot_mean"].value
+    return 1e3 * summary["ttft_mean"].value, 1e3 * summary["tpot_mean"].value, summary["kv_usage_peak"].value
+
+
+def groups(row: dict[str, Any], kv_peak: float) -> tuple[str, ...]:
+    """The lines of the table that the row counts in."""
+    users = row["users"]
+    load = "up to 16 users" if users <= 16 else "17 to 64 users" if users <= 64 else "over 64 users"
+    cache = "KV cache full" if kv_peak >= FULL else "KV cache not full"
+    return tuple(f"{row['engine']}, {group}" for group in ("all", f"TP {row['tp']}", load, cache))
 
 
 def main() -> None:
-    """Print errors by tensor parallelism and by load."""
+    """Print errors by engine, tensor parallelism, load, and whether the KV cache was full."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, help="only so many rows of each tensor parallelism")
+    parser.add_argument("--rows", type=int, help="only so many rows of each engine and tensor parallelism")
+    parser.add_argument("--model", default="llama-3.1-70b")
     arguments = parser.parse_args()
     errors: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    taken: dict[int, int] = defaultdict(int)
+    taken: dict[tuple[str, int], int] = defaultdict(int)
     with tempfile.TemporaryDirectory() as folder:
-        for row in published():
-            taken[row["tp"]] += 1
-            if arguments.rows and taken[row["tp"]] > arguments.rows:
+        for row in published(arguments.model):
+            taken[row["engine"], row["tp"]] += 1
+            if arguments.rows and taken[row["engine"], row["tp"]] > arguments.rows:
                 continue
-            ttft, tpot = predict(row, Path(folder))
+            ttft, tpot, kv_peak = predict(row, Path(folder))
             error = (ttft / row["ttft"] - 1.0, tpot / row["tpot"] - 1.0)
-            load = (
-                "up to 16 users" if row["users"] <= 16 else "17 to 64 users" if row["users"] <= 64 else "over 64 users"
-            )
-            for group in ("all", f"TP {row['tp']}", load):
+            for group in ("all rows", *groups(row, kv_peak)):
                 errors[group].append(error)
-    print(f"{'':16}{'rows':>6}{'TTFT |error|':>14}{'bias':>8}{'TPOT |error|':>14}{'bias':>8}   (medians)")
+    print(f"{'':34}{'rows':>6}{'TTFT |error|':>14}{'bias':>8}{'TPOT |error|':>14}{'bias':>8}   (medians)")
     for group, found in sorted(errors.items()):
         columns = list(zip(*found, strict=True))
         cells = "".join(
             f"{statistics.median(map(abs, column)):>14.1%}{statistics.median(column):>+8.1%}" for column in columns
         )
-        print(f"{group:16}{len(found):>6}{cells}")
+        print(f"{group:34}{len(found):>6}{cells}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Writes the pages under docs/reference from the code: the commands from the application, the scenario from its schema.
+"""Writes the pages under docs/reference from the code: the commands from the application, the scenario from its schema, the
+profiles from their files.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit 1 if those on disk are not what would be written
@@ -20,7 +21,7 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 
 def pages() -> dict[str, str]:
     """File name to content."""
-    return {"cli.md": commands_page(), "scenario.md": scenario_page()}
+    return {"cli.md": commands_page(), "profiles.md": profiles_page(), "scenario.md": scenario_page()}
 
 
 # the commands
@@ -206,6 +207,63 @@ def _plain(number: float) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
+
+
+# the profiles
+
+_PARTS = {
+    "tokens": "GEMMs and all else by tokens",
+    "sequences": "LM head, sampler",
+    "prefill": "prefill attention",
+    "decode": "decode attention",
+    "mixed": "both attentions together",
+    "spread": "unequal contexts",
+}
+
+
+def profiles_page() -> str:
+    """The shipped profiles: where each comes from, and how well points left out of it are predicted by the rest."""
+    from sim import profiles
+
+    shipped = [profiles.load(name) for name in profiles.names()]
+    methods: dict[str, list[str]] = {}
+    rows = []
+    for profile in shipped:
+        cells = []
+        for part in _PARTS:
+            held_out = getattr(getattr(profile.step, part), "held_out", None)
+            cells.append(f"{held_out.median:.1%} / {held_out.p90:.1%}" if held_out else "not measured")
+            if held_out and held_out.method not in methods.setdefault(part, []):
+                methods[part].append(held_out.method)
+        rows.append(f"| `{profile.name}` | {profile.provenance.points:,} | {' | '.join(cells)} |")
+    lines = [
+        "# Shipped profiles",
+        "",
+        "Written by docs/generate.py from the profiles; do not edit. `twinfer catalog profiles NAME` prints one whole.",
+        "",
+        "How far measured points are off when they are left out and predicted from the rest: median / p90 of the relative",
+        "error. It is the error of reading between measured points, not that of a whole step or a serving run: see",
+        "[validation](../validation.md). *Not measured*: [what stands in for it](../engine.md#its-time).",
+        "",
+        f"| profile | points | {' | '.join(_PARTS.values())} |",
+        f"|---|---|{'---|' * len(_PARTS)}",
+        *rows,
+        "",
+        "What was left out:",
+        "",
+        *(f"- {_PARTS[part]}: {'; or '.join(said)}." for part, said in methods.items()),
+        "",
+        "Where they come from:",
+        "",
+        *dict.fromkeys(_origin(profile) for profile in shipped),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _origin(profile: Any) -> str:
+    about = profile.provenance
+    versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
+    return f"- `{profile.gpu}`: {about.source} ({about.licence}), {versions or 'version not said'}."
 
 
 def main() -> int:
