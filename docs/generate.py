@@ -62,7 +62,8 @@ def _command(command: Any, path: list[str], parent: Any) -> Iterator[str]:
 
 
 def _operand(parameter: Any) -> str:
-    return str(parameter.metavar or parameter.name.upper())
+    name = str(parameter.metavar or parameter.name.upper())
+    return f"[{name}]" if parameter.param_type_name == "argument" and not parameter.required else name
 
 
 def _spelled(parameter: Any) -> str:
