@@ -2,9 +2,10 @@
 
 60 rows are vLLM's, 72 TensorRT-LLM's. Nothing is fitted: the profiles are composed from GEMM, attention and all-reduce kernels
 timed on an H200 under vLLM, of another version than the runs'. What TensorRT-LLM does differently is not modelled, so its rows
-show what a vLLM model is worth for it. InferenceX draws prompt and output lengths between 0.8 and 1.0 of the nominal ones (its
-RANDOM_RANGE_RATIO) and sends ten requests a user; so do we. With every length equal, all users of a closed loop would stay in
-step, and each would wait for all prompts at once.
+show what a vLLM model is worth for it. Settings are those of InferenceX's script for vLLM (SemiAnalysisAI/InferenceX 409e9a48,
+benchmarks/70b_fp8_h200_slurm.sh): an FP8 KV cache, 8,192 tokens a step, as many seats as users, 0.9 of the memory, and ten requests a
+user with prompt and output lengths between 0.8 and 1.0 of the nominal ones (RANDOM_RANGE_RATIO). With every length equal, all users
+of a closed loop would stay in step, and each would wait for all prompts at once.
 
     python -m benchmarks.inferencex [--rows N] [--model llama-3.1-8b]
 """
@@ -36,7 +37,12 @@ workloads:
       prompt: {{quantiles: {prompt}}}
       output: {{quantiles: {output}}}
 deployments:
-  - {{name: chat, model: llama, pool: h200, profile: {profile}, tensor_parallel: {tp}}}
+  - name: chat
+    model: llama
+    pool: h200
+    profile: {profile}
+    tensor_parallel: {tp}
+    engine: {{kind: vllm, max_num_batched_tokens: 8192, max_num_seqs: {users}, gpu_memory_utilization: 0.9}}
 """
 
 
@@ -77,7 +83,7 @@ def predict(row: dict[str, Any], profiles: Path) -> tuple[float, float, float]:
     profile = profiles / f"tp{row['tp']}.json"
     if not profile.exists():
         kernels = SHARED / "profiles" / "kernels" / "h200_sxm"
-        save(import_kernels(kernels, row["model"], "h200-sxm", row["tp"], "fp8"), profile)
+        save(import_kernels(kernels, row["model"], "h200-sxm", row["tp"], "fp8", kv_dtype="fp8"), profile)
     path = profiles / "scenario.yaml"
     path.write_text(
         SCENARIO.format(

@@ -51,9 +51,17 @@ EFFICIENCY: Final = 0.8  # of the catalog's memory bandwidth
 
 
 def import_kernels(
-    folder: str | Path, model: str, gpu: str, tp: int, dtype: str | None = None, command: str = ""
+    folder: str | Path,
+    model: str,
+    gpu: str,
+    tp: int,
+    dtype: str | None = None,
+    command: str = "",
+    kv_dtype: str = "bf16",
 ) -> Profile:
     """The profile of ``model`` (catalog name or config.json) on ``tp`` GPUs ``gpu`` (catalog name), composed from kernels.
+
+    ``kv_dtype`` is that of the KV cache, 'bf16' or 'fp8', if the attention tables have it.
 
     :raises ProfileError: a missing table or column, malformed numbers, tables of another GPU, or no rows of this shape.
     :raises CatalogError: unknown model or GPU.
@@ -69,9 +77,10 @@ def import_kernels(
         )
     place = _folder(root)
     dtype = dtype_name(dtype, None, None)
-    if dtype not in GEMM_DTYPES:
-        raise ProfileError(f"dtype {dtype!r} cannot be composed from kernel tables (can: {', '.join(GEMM_DTYPES)})")
-    kernels = Kernels(place, shape, card, tp, dtype, "bf16", [], [])
+    for name in (dtype, kv_dtype):
+        if name not in GEMM_DTYPES:
+            raise ProfileError(f"dtype {name!r} cannot be composed from kernel tables (can: {', '.join(GEMM_DTYPES)})")
+    kernels = Kernels(place, shape, card, tp, dtype, kv_dtype, [], [])
     gemm_path = table_path(place, "gemm_perf")
     gemm_rows = read(gemm_path, ("m", "n", "k", "latency"), ("gemm_dtype",), positive=("m", "n", "k", "latency"))
     device = str(gemm_rows["device"].iloc[0]) if "device" in gemm_rows.columns else None
