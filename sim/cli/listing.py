@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sim.cli.console import plain, print_json, stdout
 from sim.cli.options import Json
 from sim.errors import CatalogError, did_you_mean
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["register", "show_rows"]
 
@@ -134,32 +137,56 @@ def _row(kind: str, name: str) -> list[dict[str, Any]]:
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], *, right: bool = False) -> None:
-    """``rows`` as a table on stdout: numbers (``right``: all but the first column) to the right, unknown values as a dash."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+    """``rows`` as a table on stdout: numbers (``right``: all but the first column) to the right, unknown values as a dash.
+
+    The last columns are left out where they do not fit, and that is said: a number cut short would be another number.
+    """
+    from rich.measure import Measurement
 
     if not rows:
         return
     columns = list(dict.fromkeys(key for row in rows for key in row))
     console = stdout()
-    columns = [key for key in columns if console.width >= 160 or key not in _WIDE_ONLY]
+    shown = [key for key in columns if console.width >= 160 or key not in _WIDE_ONLY]
+    table = _table(rows, shown, right=right)
+    while (
+        len(shown) > 2
+        and "field" not in shown
+        and Measurement.get(console, console.options.update(width=10_000), table).minimum > console.width
+    ):
+        shown.pop()
+        table = _table(rows, shown, right=right)
+    console.print(table)
+    left = [key for key in columns if key not in shown]
+    if left:
+        console.print(f"not shown for want of width: {', '.join(left)} (--json has all)", style="dim")
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, right: bool) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1), header_style="bold")
     for key in columns:
         numeric = all(isinstance(row.get(key), int | float | None) for row in rows)
         name, underscore, unit = key.rpartition("_")
         heading = f"{name}\n{unit}" if underscore and numeric and len(key) > 8 else key
         narrow = key in ("name", "field") or numeric
+        words = [heading, *(_cell(row.get(key)) for row in rows)]
+        longest = max(len(word) for text in words for word in text.split() or [""])
         table.add_column(
             heading,
             justify="right" if numeric or (right and key != columns[0]) else "left",
             no_wrap=narrow,
             overflow="fold",
+            min_width=max(map(len, words[1:])) if narrow else min(longest, _LONGEST_WORD),
         )
     for row in rows:
         table.add_row(*(_cell(row.get(key)) for key in columns))
-    console.print(table)
+    return table
 
 
+_LONGEST_WORD = 12  # longer ones (addresses) are folded
 _WIDE_ONLY = frozenset({"sha256", "url"})
 
 

@@ -7,6 +7,7 @@ that request arrives after all step ends of that time, since no client answers i
 
 from __future__ import annotations
 
+import operator
 from heapq import heappop, heappush, heapreplace
 from typing import Final
 
@@ -37,8 +38,15 @@ class _Station:
         self.most_tokens = min(settings.max_model_len, (settings.kv_blocks - 1) * settings.block_size + 1)
 
     def choose(self, session: int, tokens: int) -> int:
-        """The router's choice. PolicyError when there is no such replica."""
-        choice = self.router.choose(session, tokens, self.view)
+        """The router's choice. PolicyError when there is no such replica, or when the router fails."""
+        try:
+            choice = operator.index(self.router.choose(session, tokens, self.view))
+        except Exception as fault:
+            import traceback
+
+            frame = traceback.extract_tb(fault.__traceback__)[-1]
+            place, said = f"{frame.filename}:{frame.lineno}", f"{type(fault).__name__}: {fault}"
+            raise PolicyError(f"deployments.{self.plan.name}.router: failed: {said} ({place})") from fault
         if not 0 <= choice < len(self.replicas):
             raise PolicyError(
                 f"deployments.{self.plan.name}.router: chose replica {choice}; there are {len(self.replicas)}, from 0"

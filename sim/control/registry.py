@@ -53,6 +53,18 @@ def names() -> list[str]:
     return [*_BUILT_IN, *sorted(_plug_ins())]
 
 
+def _loaded(kind: str, entry: EntryPoint) -> Any:
+    try:
+        policy = entry.load()
+    except Exception as fault:
+        raise PolicyError(
+            f"router {kind!r}: its entry point {entry.value!r} cannot be loaded: {type(fault).__name__}: {fault}"
+        ) from fault
+    if not callable(policy):
+        raise PolicyError(f"router {kind!r}: its entry point {entry.value!r} is not a class")
+    return policy
+
+
 def router(kind: str, parameters: Mapping[str, Any], generator: np.random.Generator) -> Router:
     """A fresh router of ``kind``. PolicyError when there is none of that name, or its parameters do not fit."""
     policy: Any = _BUILT_IN.get(kind)
@@ -61,7 +73,7 @@ def router(kind: str, parameters: Mapping[str, Any], generator: np.random.Genera
         if entry is None:
             known = names()
             raise PolicyError(f"router {kind!r} is unknown{did_you_mean(kind, known)}; there are {', '.join(known)}")
-        policy = entry.load()
+        policy = _loaded(kind, entry)
     accepted = inspect.signature(policy).parameters
     arguments = dict(parameters)
     for name in arguments:
@@ -77,6 +89,8 @@ def router(kind: str, parameters: Mapping[str, Any], generator: np.random.Genera
         made = policy(**arguments)
     except (TypeError, ValueError) as fault:
         raise PolicyError(f"router {kind!r}: {fault}") from fault
+    except Exception as fault:
+        raise PolicyError(f"router {kind!r}: {type(fault).__name__}: {fault}") from fault
     if not isinstance(made, Router):
         raise PolicyError(f"router {kind!r}: {policy!r} has no choose(session, tokens, fleet)")
     return made

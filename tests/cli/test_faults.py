@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,3 +145,59 @@ def test_a_heading_of_a_trace_cannot_reach_the_terminal(twinfer: Twinfer, tmp_pa
     ended = twinfer("traces", "inspect", "evil.csv")
     assert ended.code == 2
     assert ended.err.strip().isprintable()
+
+
+ROUTERS = """\
+class Far:
+    def choose(self, session, tokens, fleet):
+        return 99
+
+class Wordy:
+    def choose(self, session, tokens, fleet):
+        return "0"
+
+class Broken:
+    def choose(self, session, tokens, fleet):
+        return {}["none"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("far", "theirs:Far", "deployments.chat.router: chose replica 99; there are 2, from 0"),
+        ("wordy", "theirs:Wordy", "deployments.chat.router: failed: TypeError: 'str' object cannot be interpreted"),
+        ("broken", "theirs:Broken", "deployments.chat.router: failed: KeyError: 'none' ("),
+        ("gone", "absent_module:Gone", "router 'gone': its entry point 'absent_module:Gone' cannot be loaded: "),
+    ],
+)
+def test_a_plug_in_that_fails_is_named_and_not_traced(
+    twinfer: Twinfer, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    from sim.control import registry
+
+    (tmp_path / "theirs.py").write_text(ROUTERS, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "theirs", raising=False)
+    entry = EntryPoint(f"router.{name}", value, registry.GROUP)
+    monkeypatch.setattr(registry, "_plug_ins", lambda: {name: entry})
+    ended = twinfer("run", scenario, "--option", "two", "--set", f"deployments.chat.router.kind={name}", "-q")
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) <= 2, "once, or once for the option as well"
+    assert said in ended.err
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+@pytest.mark.parametrize("kind", ["gpus", "instances", "models", "profiles", "traces"])
+def test_a_catalog_cuts_no_name_and_no_number_short(
+    twinfer: Twinfer, monkeypatch: pytest.MonkeyPatch, kind: str, columns: int
+) -> None:
+    rows = json.loads(twinfer("catalog", kind, "--json").out)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ended = twinfer("catalog", kind)
+    assert all(len(line) <= columns for line in ended.out.splitlines())
+    assert all(row["name"] in ended.out.split() for row in rows)
+    left = [line for line in ended.out.splitlines() if line.startswith("not shown for want of width: ")]
+    assert columns > 60 or left
