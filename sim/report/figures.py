@@ -21,7 +21,7 @@ from matplotlib.figure import Figure as Canvas
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from sim.report.curves import Curve, distribution, over_time
-from sim.report.format import label
+from sim.report.format import Unit, label
 from sim.report.markup import Markup
 
 if TYPE_CHECKING:
@@ -198,6 +198,10 @@ def _time_plot(column: str, title: str, lines: Curves) -> Plot:
     return Plot(column, title, said, paint)
 
 
+_SPAN = (350.0, 190.0)
+"""About how wide and high the axes are, in points."""
+
+
 def _cost_plot(view: View) -> Iterator[Plot]:
     prices = {
         round(option.overall["usd_per_hour"].value, 6) for option in view.options if "usd_per_hour" in option.overall
@@ -212,7 +216,10 @@ def _cost_plot(view: View) -> Iterator[Plot]:
     ]
     if not points:
         return
-    words = "; ".join(f"{option.name} {x.value:,.4g} {unit}, {y.value:.1%}" for _, option, x, y in points)
+    words = "; ".join(
+        f"{option.name} ${Unit('$').value(x.value)}{unit.removeprefix('$')}, {y.value:.1%}"
+        for _, option, x, y in points
+    )
     said = f"Price of each option and the share of requests that met every objective: {words}."
 
     def paint(axes: Axes, colours: Colours) -> None:
@@ -221,20 +228,32 @@ def _cost_plot(view: View) -> Iterator[Plot]:
         bottom, top = max(0.0, low - 0.15 * (1.02 - low) - 0.005), 1.0 + 0.08 * (1.02 - low)
         axes.set_xlim(0.0, right)
         axes.set_ylim(bottom, top)
-        named: list[tuple[float, float]] = []
-        for index, option, x, y in points:
+        named: list[tuple[float, float, float]] = []
+        for index, option, x, y in sorted(points, key=lambda point: -point[3].value):
             colour = colours[f"s{index % SERIES}"]
             axes.errorbar(
                 x.value, y.value, xerr=x.half_width or None, yerr=y.half_width or None, fmt=MARKERS[index % len(MARKERS)],
                 color=colour, markersize=8, capsize=3, markeredgewidth=1.8,
                 markerfacecolor=colour if option.status in ("meets", None) else colours["paper"],
             )  # fmt: skip
-            at = (x.value / right, (y.value - bottom) / (top - bottom))
-            # a name goes below those of the points beside it
-            above = sum(abs(at[0] - other[0]) < 0.3 and abs(at[1] - other[1]) < 0.3 for other in named)
-            named.append(at)
+            # each name beside its point, or as far above or below as the names written before leave room
+            at, width = (
+                (x.value / right * _SPAN[0], (y.value - bottom) / (top - bottom) * _SPAN[1]),
+                5.5 * len(option.name),
+            )
+            free = (
+                step
+                for step in sorted(range(-200, 200), key=lambda step: abs(step - 3))
+                if 0.0 <= at[1] + step <= _SPAN[1]
+                and all(
+                    abs(at[1] + step - high) >= 11 or at[0] + width < first or at[0] > last
+                    for first, high, last in named
+                )
+            )
+            shift = next(free, 3)
+            named.append((at[0], at[1] + shift, at[0] + width))
             axes.annotate(
-                _short(option.name), (x.value, y.value), xytext=(9, 3 - 11 * above), textcoords="offset points",
+                _short(option.name), (x.value, y.value), xytext=(9, shift), textcoords="offset points",
                 fontsize=9, color=colour,
             )  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if low < 0.9 else 1))

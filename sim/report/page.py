@@ -294,4 +294,4 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         yield path, ", ".join(str(item) for item in value)
     elif value is not None and value != {}:
-        yield path, str(value)
+        yield path, {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,3 +84,21 @@ def test_pictures_as_files_stand_alone(comparison: View) -> None:
 def test_a_run_has_no_plot_of_cost_against_attainment(run: View, comparison: View) -> None:
     assert "cost" not in {plot.name for plot in draw(run)}
     assert {"cdf-ttft", "cdf-tpot", "cdf-e2e", "waiting", "running", "cost"} == {plot.name for plot in draw(comparison)}
+
+
+@pytest.mark.parametrize("count", [2, 6, 40])
+def test_names_of_options_that_cost_and_serve_alike_are_not_written_over_each_other(
+    comparison: View, count: int
+) -> None:
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+
+    first = comparison.options[0]
+    options = tuple(replace(first, name=f"option-{number}") for number in range(count))
+    (cost,) = [plot for plot in draw(replace(comparison, options=options)) if plot.name == "cost"]
+    axes = Figure().subplots()
+    cost.paint(axes, LIGHT)
+    heights = sorted(text.xyann[1] for text in axes.texts if isinstance(text, Annotation))
+    assert len(heights) == count
+    if count < 15:  # more have no room beside one point
+        assert min(np.diff(heights)) >= 11
