@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -113,4 +114,5 @@ def _write(path: Path, text: str) -> None:
         why = "is a folder" if path.is_dir() else f"cannot be written: {error.strerror or error}"
         raise ConfigError([Problem(why, file=str(path))]) from error
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)

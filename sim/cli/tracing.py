@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,7 +132,8 @@ def fit(
         scratch.write_text(text, encoding="utf-8")
         scratch.replace(out)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
         raise TraceError(f"{out}: cannot be written: {error.strerror or error}") from error
     if not quiet:
         _show(look(from_content(content)))

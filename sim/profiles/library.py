@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,5 +113,6 @@ def save(profile: Profile, path: str | Path) -> None:
         scratch.write_text(dumps(profile), encoding="utf-8")
         scratch.replace(target)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):
+            scratch.unlink(missing_ok=True)
         raise ProfileError(f"{path}: {error.strerror or error}") from None

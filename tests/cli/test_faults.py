@@ -87,6 +87,7 @@ def test_what_is_no_profile_is_named(
     ("arguments", "said"),
     [
         (("schema", "-o", "empty"), "empty: is a folder"),
+        (("schema", "-o", "afile/x.json"), "afile/x.json: cannot be written: Not a directory"),
         (("schema", "-o", "nowhere/x.json"), "nowhere/x.json: cannot be written: No such file or directory"),
         (("init", "empty", "--force"), "empty: is a folder"),
         (("init", "nowhere/x.yaml"), "nowhere/x.yaml: cannot be written: No such file or directory"),
@@ -108,6 +109,14 @@ def test_a_place_that_cannot_be_used_is_named_as_the_user_named_it(
     ended = twinfer(*arguments)
     assert (ended.code, ended.out, ended.err) == (2, "", f"{said}\n")
     assert everything(surroundings) == before
+
+
+def test_a_report_below_a_file_is_refused_by_the_name_that_was_given(
+    twinfer: Twinfer, scenario: Path, surroundings: Path
+) -> None:
+    assert twinfer("run", scenario, "--out", "empty", "-q").code == 0
+    ended = twinfer("report", "empty", "--out", "afile/x.html")
+    assert (ended.code, ended.err) == (2, "afile/x.html: cannot be written: Not a directory\n")
 
 
 @pytest.mark.parametrize("flag", [("--seed", "-1"), ("--seed", str(10**20)), ("-n", "0"), ("-n", "100000")])
