@@ -1,5 +1,5 @@
 """Writes the pages under docs/reference from the code: the commands from the application, the scenario from its schema, the
-profiles from their files.
+profiles from their files; and twinfer.schema.json, which the shipped scenarios name for editors.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit 1 if those on disk are not what would be written
@@ -21,7 +21,19 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 
 def pages() -> dict[str, str]:
     """File name to content."""
-    return {"cli.md": commands_page(), "profiles.md": profiles_page(), "scenario.md": scenario_page()}
+    return {
+        "cli.md": commands_page(),
+        "profiles.md": profiles_page(),
+        "scenario.md": scenario_page(),
+        "../../twinfer.schema.json": schema(),
+    }
+
+
+def schema() -> str:
+    """What ``twinfer schema`` prints."""
+    from sim.config import json_schema
+
+    return json.dumps(json_schema(), indent=2) + "\n"
 
 
 # the commands

@@ -12,7 +12,7 @@ from tests.paths import ROOT
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
-@pytest.mark.parametrize("name", ["cli.md", "profiles.md", "scenario.md"])
+@pytest.mark.parametrize("name", ["cli.md", "profiles.md", "scenario.md", "../../twinfer.schema.json"])
 def test_reference_page_is_what_the_code_says(name: str) -> None:
     written = runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]()[name]
     committed = (ROOT / "docs" / "reference" / name).read_text(encoding="utf-8")
