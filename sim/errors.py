@@ -87,6 +87,9 @@ class SimulationError(TwinferError):
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """`` (did you mean 'x'?)`` for the nearest of ``allowed``, or an empty string when none is near."""
-    near = get_close_matches(name, list(allowed), n=1, cutoff=0.6)
+    """`` (did you mean 'x'?)`` for the nearest of ``allowed``, else one that holds ``name``; empty when there is none."""
+    known = list(allowed)
+    near = get_close_matches(name, known, n=1, cutoff=0.6)
+    if not near and len(name) > 2:
+        near = [other for other in known if name.lower() in other.lower()]
     return f" (did you mean {near[0]!r}?)" if near else ""
