@@ -161,83 +161,47 @@ class StepTable:
         return seconds + ((attention + _SNAP) - _SNAP)
 
     def _prefill_attention(self, chunk: float, past: float) -> float:
-        grid = self.chunk_grid
-        i = bisect_right(grid, chunk) - 1
-        last = len(grid) - 2
-        if i < 0:
-            i, u = 0, 0.0
-        else:
-            if i > last:
-                i = last
-            u = (chunk - grid[i]) / (grid[i + 1] - grid[i])
+        i, u = _cell(self.chunk_grid, chunk)
         low, high = self.prefill[i], self.prefill[i + 1]
         if past <= 0.0:
             return low[0] + u * (high[0] - low[0])
-        grid = self.past_grid
-        j = bisect_right(grid, past) - 1
-        last = len(grid) - 2
-        if j > last:
-            j = last
-        v = (past - grid[j]) / (grid[j + 1] - grid[j])
-        at_low = low[j] + v * (low[j + 1] - low[j])
-        at_high = high[j] + v * (high[j + 1] - high[j])
-        return at_low + u * (at_high - at_low)
+        j, v = _cell(self.past_grid, past)
+        return _between(low, high, j, v, u)
 
     def _mixed_attention(self, chunk: float, past: float, n: int, context: float) -> float:
         slab = self._slabs.get(n)
         if slab is None:
             slab = self._slab(n)
-        grid = self.chunk_grid
-        i = bisect_right(grid, chunk) - 1
-        last = len(grid) - 2
-        if i < 0:
-            i, u = 0, 0.0
-        else:
-            if i > last:
-                i = last
-            u = (chunk - grid[i]) / (grid[i + 1] - grid[i])
-        grid = self.context_grid
-        k = bisect_right(grid, context) - 1
-        last = len(grid) - 2
-        if k < 0:
-            k, w = 0, 0.0
-        else:
-            if k > last:
-                k = last
-            w = (context - grid[k]) / (grid[k + 1] - grid[k])
+        i, u = _cell(self.chunk_grid, chunk)
+        k, w = _cell(self.context_grid, context)
         low, high = slab[i], slab[i + 1]
-        row, top = low[0], high[0]
-        at_low = row[k] + w * (row[k + 1] - row[k])
-        at_high = top[k] + w * (top[k + 1] - top[k])
-        near = at_low + u * (at_high - at_low)
         if past <= 0.0:
-            return near
-        grid = self.past_grid
-        j = bisect_right(grid, past) - 1
-        last = len(grid) - 2
-        if j > last:
-            j = last
-        if j > 0:
-            row, top = low[j], high[j]
-            at_low = row[k] + w * (row[k + 1] - row[k])
-            at_high = top[k] + w * (top[k + 1] - top[k])
-            near = at_low + u * (at_high - at_low)
-        row, top = low[j + 1], high[j + 1]
-        at_low = row[k] + w * (row[k + 1] - row[k])
-        at_high = top[k] + w * (top[k + 1] - top[k])
-        far = at_low + u * (at_high - at_low)
-        v = (past - grid[j]) / (grid[j + 1] - grid[j])
+            return _between(low[0], high[0], k, w, u)
+        j, v = _cell(self.past_grid, past)
+        near = _between(low[j], high[j], k, w, u)
+        far = _between(low[j + 1], high[j + 1], k, w, u)
         return near + v * (far - near)
 
     def _slab(self, n: int) -> list[list[list[float]]]:
         """The mixed grid at exactly ``n`` decodes, interpolated once and kept."""
-        grid = self.mixed_n_grid
-        i = bisect_right(grid, n) - 1
-        if i > len(grid) - 2:
-            i = len(grid) - 2
-        if i < 0:
-            i = 0
-        weight = max(0.0, (n - grid[i]) / (grid[i + 1] - grid[i]))
+        i, weight = _cell(self.mixed_n_grid, n)
         slab: list[list[list[float]]] = (self.mixed[i] + weight * (self.mixed[i + 1] - self.mixed[i])).tolist()
         self._slabs[n] = slab
         return slab
+
+
+def _cell(grid: list[float], x: float) -> tuple[int, float]:
+    """The cell of ``grid`` that ``x`` is in, and how far through it: 0 below the first point, over 1 past the last."""
+    i = bisect_right(grid, x) - 1
+    if i < 0:
+        return 0, 0.0
+    if i > len(grid) - 2:
+        i = len(grid) - 2
+    return i, (x - grid[i]) / (grid[i + 1] - grid[i])
+
+
+def _between(low: list[float], high: list[float], k: int, w: float, u: float) -> float:
+    """Bilinear: ``w`` of the way from column ``k`` to the next, ``u`` of the way from row ``low`` to row ``high``."""
+    at_low = low[k] + w * (low[k + 1] - low[k])
+    at_high = high[k] + w * (high[k + 1] - high[k])
+    return at_low + u * (at_high - at_low)
