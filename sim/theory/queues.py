@@ -7,6 +7,7 @@ Queueing Theory, 4th ed. (2008), chapters 2 and 5; J. Little, Oper. Res. 9 (1961
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 __all__ = ["MD1", "MG1", "MM1", "MMc", "erlang_b", "erlang_c", "little"]
@@ -44,8 +45,35 @@ def _quantile(probability: float) -> float:
     return probability
 
 
+class _Queue(ABC):
+    """What follows from the mean wait, whatever the queue: customers come at ``rate`` and are served for ``service`` on average."""
+
+    rate: float
+    service: float
+
+    @property
+    @abstractmethod
+    def wait(self) -> float:
+        """Mean time in queue."""
+
+    @property
+    def response(self) -> float:
+        """Mean time in the system."""
+        return self.wait + self.service
+
+    @property
+    def number(self) -> float:
+        """Mean number in the system."""
+        return little(self.rate, self.response)
+
+    @property
+    def number_waiting(self) -> float:
+        """Mean number in the queue."""
+        return little(self.rate, self.wait)
+
+
 @dataclass(frozen=True)
-class MG1:
+class MG1(_Queue):
     """Poisson arrivals, one server, any service time: ``scv`` is its squared coefficient of variation, variance / mean².
 
     ValueError unless ``rate`` x ``service`` < 1.
@@ -68,21 +96,6 @@ class MG1:
     def wait(self) -> float:
         """Mean time in queue: Pollaczek-Khinchine, ρ s (1 + c²) / (2 (1 - ρ)) (Kleinrock 5.6)."""
         return self.utilization * self.service * (1.0 + self.scv) / (2.0 * (1.0 - self.utilization))
-
-    @property
-    def response(self) -> float:
-        """Mean time in the system."""
-        return self.wait + self.service
-
-    @property
-    def number(self) -> float:
-        """Mean number in the system."""
-        return little(self.rate, self.response)
-
-    @property
-    def number_waiting(self) -> float:
-        """Mean number in the queue."""
-        return little(self.rate, self.wait)
 
 
 class MD1(MG1):
@@ -129,7 +142,7 @@ class MM1(MG1):
 
 
 @dataclass(frozen=True)
-class MMc:
+class MMc(_Queue):
     """Poisson arrivals, ``servers`` servers with one queue, exponential service times. ValueError without a steady state."""
 
     rate: float
@@ -160,21 +173,6 @@ class MMc:
     def wait(self) -> float:
         """Mean time in queue: C / (cμ - λ) (Gross et al., 2.3)."""
         return self.waiting_probability / self._spare
-
-    @property
-    def response(self) -> float:
-        """Mean time in the system."""
-        return self.wait + self.service
-
-    @property
-    def number(self) -> float:
-        """Mean number in the system."""
-        return little(self.rate, self.response)
-
-    @property
-    def number_waiting(self) -> float:
-        """Mean number in the queue."""
-        return little(self.rate, self.wait)
 
     def wait_quantile(self, probability: float) -> float:
         """The waiting time that ``probability`` of customers stay within: P(W > t) = C e^{-(cμ - λ)t} (Gross et al., 2.3)."""
