@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Progress", "downloading", "note", "plain", "print_json", "progress", "stdout"]
+__all__ = ["Progress", "downloading", "note", "print_json", "progress", "stdout"]
 
 Progress = Callable[[int, int, str], None]
 
@@ -32,24 +31,12 @@ def stdout() -> Console:
     return Console(highlight=False, emoji=False, markup=False, width=width)
 
 
-def plain(value: Any) -> Any:
-    """``value`` in JSON's types: what is not a finite number becomes null, a numpy scalar a number."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if hasattr(value, "item"):
-        return plain(value.item())
-    return str(value)
-
-
 def print_json(value: Any) -> None:
-    """``value`` as JSON on stdout."""
-    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """``value`` as JSON on stdout; what JSON has no type for, as text."""
+    from sim.observe.store import plain
+
+    content = json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    sys.stdout.write(content + "\n")
 
 
 def note(text: str, *, quiet: bool = False) -> None:

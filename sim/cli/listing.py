@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sim.cli.console import plain, print_json, stdout
+from sim.cli.console import print_json, stdout
 from sim.cli.options import Json
 from sim.errors import CatalogError, did_you_mean
 
@@ -202,5 +202,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(_cell(item) for item in value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_cell(item)}" for key, item in plain(value).items())
+        from sim.observe.store import plain_object
+
+        return ", ".join(f"{key}: {_cell(item)}" for key, item in plain_object(value).items())
     return str(value)
