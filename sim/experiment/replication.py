@@ -54,9 +54,8 @@ def _horizon(scenario: Scenario, drawn: FleetPlan) -> float:
     """When the last request may arrive: the scenario's duration, or the last of its requests if they are fewer (infinite: not known)."""
     if math.isfinite(drawn.horizon) and (drawn.closed_loops or not _limited(scenario, drawn)):
         return drawn.horizon
-    arrivals = drawn.table.arrival
-    known = arrivals[~(arrivals != arrivals)]
-    return float(known[-1]) if len(known) == len(arrivals) and len(known) else math.inf
+    arrivals = drawn.table.arrival  # NaN, in closed-loop rows, sorts last
+    return float(arrivals[-1]) if len(arrivals) and not math.isnan(arrivals[-1]) else math.inf
 
 
 def _limited(scenario: Scenario, drawn: FleetPlan) -> bool:

@@ -241,9 +241,8 @@ class Replica:
             if step is not None:
                 for row in step.preempted:
                     self.ledger.preemptions[row] += 1
-                    if scheduler.num_outputs(
-                        row
-                    ):  # its last token came with the step that ended now, unless it stalled since
+                    if scheduler.num_outputs(row):
+                        # its last token came with the step that ended now, unless it stalled since
                         self._gaps.setdefault(row, now)
                 if step.tokens:
                     return step

@@ -413,7 +413,7 @@ class Scheduler:
         if len(running) > self.most_running:
             self.most_running = len(running)
 
-    def _schedule_in_order(self) -> Step | None:
+    def _schedule_in_order(self) -> Step:
         """The step formed request by request, for when order matters: blocks run out, or several prompts are unfinished."""
         step = self.step
         block = self._block
