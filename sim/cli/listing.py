@@ -14,6 +14,8 @@ from sim.errors import CatalogError, did_you_mean
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sim.profiles import Profile
+
 __all__ = ["register", "show_rows"]
 
 
@@ -92,8 +94,20 @@ def _profile_cells(name: str) -> dict[str, Any]:
         "engine": profile.engine,
         "dtype": profile.dtype,
         "points": profile.provenance.points,
-        "host": f"{profile.step.host.source}, {profile.step.host.us:g} us",
+        "host": f"{profile.step.host.source}, {profile.step.host.us:g} us" if profile.step else "batches only",
         "source": profile.provenance.source.rpartition("/")[2].partition(" ")[0],
+    }
+
+
+def _host_facts(profile: Profile) -> dict[str, Any]:
+    if profile.step is None:
+        return {}
+    host = profile.step.host
+    return {
+        "host_us": host.us,
+        "host_source": host.source,
+        "request_us": host.request_us,
+        "request_source": host.request_source,
     }
 
 
@@ -119,8 +133,7 @@ def _row(kind: str, name: str) -> list[dict[str, Any]]:
             "kv_dtype": found.kv_dtype,
             "weights_bytes": found.memory.weights_bytes,
             "kv_bytes_per_token": found.memory.kv_bytes_per_token,
-            "host_us": found.step.host.us,
-            "host_source": found.step.host.source,
+            **_host_facts(found),
             **found.provenance.model_dump(mode="json"),
         }
     elif kind == "presets":

@@ -43,7 +43,7 @@ def step_table(
             f"{profile.name}: max_num_seqs and max_num_batched_tokens must be at least 1, not "
             f"{max_num_seqs} and {max_num_batched_tokens}"
         )
-    step = profile.step
+    step = profile.steps
     host = step.host.us * MICRO if host_overhead is None else host_overhead
     if not 0.0 <= host < 3600.0:
         raise ProfileError(f"{profile.name}: host overhead must be between 0 and an hour a step, not {host} s")

@@ -7,21 +7,32 @@ Every part says where its numbers come from and how well points left out of it a
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from sim.errors import ProfileError
+from sim.profiles.batch import Batch
+from sim.profiles.doubt import Doubt
+from sim.profiles.parts import Count, HeldOut, Micros, Part, Positive, Source, ascending
+from sim.profiles.power import Power
+from sim.profiles.startup import Load
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Batch",
     "ContextGrid",
     "Curve",
     "Curves",
+    "Doubt",
+    "Hardware",
     "HeldOut",
     "Host",
+    "Load",
     "Memory",
     "MixedAttention",
     "MixedBlock",
+    "Power",
     "Profile",
     "PromptGrid",
     "Provenance",
@@ -31,33 +42,8 @@ __all__ = [
 
 SCHEMA_VERSION: Final = 1
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
-Micros = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-Source = Literal["measured", "composed", "estimated", "assumed", "fitted"]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _ascending(grid: tuple[int, ...], name: str) -> None:
-    if not grid:
-        raise ValueError(f"{name} is empty")
-    if any(b <= a for a, b in pairwise(grid)):
-        raise ValueError(f"{name} must rise strictly")
-
-
-class HeldOut(_Part):
-    """Relative error of points left out and predicted from the rest; ``points`` of them."""
-
-    method: str
-    points: Positive
-    median: float
-    p90: float
-
-
-class Provenance(_Part):
+class Provenance(Part):
     """Where the numbers come from. ``points`` counts the measured values that went in."""
 
     source: str
@@ -65,12 +51,12 @@ class Provenance(_Part):
     command: str
     measured_at: str | None = None
     host: str | None = None
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     points: Count
     notes: tuple[str, ...] = ()
 
 
-class Curve(_Part):
+class Curve(Part):
     """Microseconds a step over whole numbers (scheduled tokens, or sequences)."""
 
     at: tuple[Positive, ...]
@@ -79,20 +65,20 @@ class Curve(_Part):
 
     @model_validator(mode="after")
     def _shape(self) -> Curve:
-        _ascending(self.at, "at")
+        ascending(self.at, "at")
         if len(self.at) != len(self.us):
             raise ValueError(f"at has {len(self.at)} points, us has {len(self.us)}")
         return self
 
 
-class Curves(_Part):
+class Curves(Part):
     """Kernels whose times add up, by name: what a step spends by its scheduled tokens, or by its sequences."""
 
     parts: Annotated[dict[str, Curve], Field(min_length=1)]
     held_out: HeldOut | None = None
 
 
-class PromptGrid(_Part):
+class PromptGrid(Part):
     """Attention of one prefill chunk: ``us[i][j]`` for ``chunks[i]`` new tokens over ``pasts[j]`` cached ones.
 
     With ``pasts == (0,)`` only whole prompts were measured: a chunk of q tokens after p costs F(p + q) − F(p) and the start of
@@ -106,8 +92,8 @@ class PromptGrid(_Part):
 
     @model_validator(mode="after")
     def _shape(self) -> PromptGrid:
-        _ascending(self.chunks, "chunks")
-        _ascending(self.pasts, "pasts")
+        ascending(self.chunks, "chunks")
+        ascending(self.pasts, "pasts")
         if len(self.us) != len(self.chunks) or any(len(row) != len(self.pasts) for row in self.us):
             raise ValueError(f"us must be {len(self.chunks)} rows of {len(self.pasts)}")
         if any(row[0] is None for row in self.us):
@@ -115,7 +101,7 @@ class PromptGrid(_Part):
         return self
 
 
-class ContextGrid(_Part):
+class ContextGrid(Part):
     """Attention of a decode step: ``us[i][j]`` for ``sequences[i]`` decodes of ``contexts[j]`` tokens each."""
 
     sequences: tuple[Positive, ...]
@@ -125,8 +111,8 @@ class ContextGrid(_Part):
 
     @model_validator(mode="after")
     def _shape(self) -> ContextGrid:
-        _ascending(self.sequences, "sequences")
-        _ascending(self.contexts, "contexts")
+        ascending(self.sequences, "sequences")
+        ascending(self.contexts, "contexts")
         if len(self.us) != len(self.sequences) or any(len(row) != len(self.contexts) for row in self.us):
             raise ValueError(f"us must be {len(self.sequences)} rows of {len(self.contexts)}")
         if any(sum(value is not None for value in row) < 2 for row in self.us):
@@ -134,7 +120,7 @@ class ContextGrid(_Part):
         return self
 
 
-class MixedBlock(_Part):
+class MixedBlock(Part):
     """A full grid of measurements of a chunk and decodes in one kernel; ``us`` flat, the last axis (contexts) running fastest."""
 
     chunks: tuple[Positive, ...]
@@ -148,21 +134,21 @@ class MixedBlock(_Part):
         size = 1
         for name in ("chunks", "pasts", "sequences", "contexts"):
             grid = getattr(self, name)
-            _ascending(grid, name)
+            ascending(grid, name)
             size *= len(grid)
         if len(self.us) != size:
             raise ValueError(f"us has {len(self.us)} values, the grid {size}")
         return self
 
 
-class MixedAttention(_Part):
+class MixedAttention(Part):
     """Prefill and decode attention measured together. The first block spans the others."""
 
     blocks: Annotated[tuple[MixedBlock, ...], Field(min_length=1)]
     held_out: HeldOut | None = None
 
 
-class Spread(_Part):
+class Spread(Part):
     """What unequal contexts add: microseconds a step for each token of standard deviation between the n contexts."""
 
     sequences: tuple[Positive, ...]
@@ -172,14 +158,16 @@ class Spread(_Part):
 
     @model_validator(mode="after")
     def _shape(self) -> Spread:
-        _ascending(self.sequences, "sequences")
+        ascending(self.sequences, "sequences")
         if not len(self.sequences) == len(self.decode_us) == len(self.mixed_us):
             raise ValueError("sequences, decode_us and mixed_us must have one length")
         return self
 
 
-class Host(_Part):
+class Host(Part):
     """Time a step that no kernel accounts for, and whether batches are padded to CUDA-graph sizes.
+
+    ``request_us`` is what a request spends outside of steps: the way there and back, HTTP, tokenising.
 
     ``source`` is ``assumed`` where nothing was measured (then 0 µs: asynchronous scheduling hides the host behind the GPU).
     """
@@ -188,9 +176,11 @@ class Host(_Part):
     source: Source = "assumed"
     note: str = ""
     cuda_graphs: bool = True
+    request_us: Micros = 0.0
+    request_source: Source = "assumed"
 
 
-class Step(_Part):
+class Step(Part):
     """One engine iteration: tokens + sequences + host + attention."""
 
     tokens: Curves
@@ -202,20 +192,32 @@ class Step(_Part):
     host: Host = Host()
 
 
-class Memory(_Part):
+class Memory(Part):
     """Bytes on each GPU. Activations at their peak: ``activation_bytes_per_token`` × token budget or
-    ``logits_bytes_per_sequence`` × max sequences, whichever is larger, as the engine's own profiling run finds them."""
+    ``logits_bytes_per_sequence`` × max sequences, whichever is larger, as the engine's own profiling run finds them.
+    ``allocator_bytes`` is what the allocator holds beyond what it was asked for, rounding and fragmentation."""
 
     weights_bytes: Positive
     context_bytes: Count
     activation_bytes_per_token: Count
     logits_bytes_per_sequence: Count
-    kv_bytes_per_token: Positive
-    source: dict[str, Source] = {}
+    kv_bytes_per_token: Count
+    allocator_bytes: Count = 0
+    source: dict[str, Source] = Field(default_factory=dict)
 
 
-class Profile(_Part):
-    """Everything known of one (model, GPU, engine, parallelism, dtype)."""
+class Hardware(Part):
+    """The device as it was found, for one that the catalog does not know. Rates are the best that were seen, not the maker's."""
+
+    title: str
+    memory_bytes: Positive
+    bf16_flops: Annotated[float, Field(gt=0.0)] | None = None
+    memory_bandwidth: Annotated[float, Field(gt=0.0)] | None = None
+
+
+class Profile(Part):
+    """Everything known of one (model, GPU, engine, parallelism, dtype). ``step`` is there for models that generate, ``batch`` for
+    those that do not."""
 
     version: Literal[1]
     name: str
@@ -226,8 +228,28 @@ class Profile(_Part):
     dtype: str
     kv_dtype: str
     provenance: Provenance
-    step: Step
+    step: Step | None = None
+    batch: Batch | None = None
     memory: Memory
+    load: Load | None = None
+    power: Power | None = None
+    hardware: Hardware | None = None
+    doubt: Doubt | None = None
+
+    @model_validator(mode="after")
+    def _serves_something(self) -> Profile:
+        if self.step is None and self.batch is None:
+            raise ValueError("has neither step nor batch times")
+        if self.step is not None and not self.memory.kv_bytes_per_token:
+            raise ValueError("memory.kv_bytes_per_token: a model that generates keeps something of each token")
+        return self
+
+    @property
+    def steps(self) -> Step:
+        """The step times. ProfileError for a model that does not generate."""
+        if self.step is None:
+            raise ProfileError(f"{self.name}: is of a model that does not generate: it has batch times, no step times")
+        return self.step
 
     def dump(self) -> dict[str, Any]:
         """As plain JSON data, unset optional parts left out."""
