@@ -1,0 +1,20 @@
+"""``twinfer calibrate``: from measurements to profiles."""
+
+from __future__ import annotations
+
+import typer
+
+from calibration.cli import importing
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="calibrate",
+    help="Profiles of hardware and engines, from measurements.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+for module in (importing,):
+    module.register(app)
