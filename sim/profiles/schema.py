@@ -181,7 +181,8 @@ class Host(Part):
 
 
 class Step(Part):
-    """One engine iteration: tokens + sequences + host + attention."""
+    """One engine iteration: tokens + sequences + host + attention. ``held_out`` is the error of whole iterations that no part was made
+    from."""
 
     tokens: Curves
     sequences: Curves
@@ -190,6 +191,7 @@ class Step(Part):
     mixed: MixedAttention | None = None
     spread: Spread | None = None
     host: Host = Host()
+    held_out: HeldOut | None = None
 
 
 class Memory(Part):

@@ -1,0 +1,175 @@
+"""The shapes that a fitted step time is made of, a column each: :mod:`calibration.fit` says what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+
+from calibration.samples import StepSample
+from sim.perf.monotone import Array
+
+__all__ = ["PARTS", "Basis"]
+
+PARTS: Final = ("tokens", "sequences", "prefill", "decode", "host")
+MOST_KNOTS: Final = 12
+NEAR: Final = 1.3  # knots closer than this say nothing that one of them does not
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Knots of the pieces: ``tokens`` of g, ``sequences`` of s, ``batches`` and ``contexts`` of d; and what else is told apart.
+
+    ``between``: the samples tell what an engine does between iterations apart. ``pasts``: chunks over cached tokens were seen.
+    """
+
+    tokens: tuple[int, ...]
+    sequences: tuple[int, ...]
+    batches: tuple[int, ...]
+    contexts: tuple[int, ...]
+    between: bool
+    pasts: bool
+
+    @classmethod
+    def of(cls, samples: Sequence[StepSample]) -> Basis:
+        """Knots where samples are."""
+        decodes = [sample for sample in samples if sample.decodes]
+        return cls(
+            tokens=_knots([sample.tokens for sample in samples]),
+            sequences=_knots([sample.sequences for sample in samples]),
+            batches=_knots([sample.decodes for sample in decodes]),
+            contexts=_knots([sample.context / sample.decodes for sample in decodes], most=5, near=1.8),
+            between=len({sample.whole for sample in samples}) == 2,
+            pasts=any(sample.prefill_work > sample.prefill_tokens**2 * 1.01 for sample in samples),
+        )
+
+    def columns(self) -> Iterator[tuple[str, str]]:
+        """Part and name of each column."""
+        yield "tokens", "fixed"
+        if self.between:
+            yield "host", "host"
+        for low, high in _pieces(self.tokens, 1):
+            yield "tokens", f"{low} to {high} tokens"
+        for low, high in _pieces(self.sequences, 1):
+            yield "sequences", f"{low} to {high} requests"
+        yield "prefill", "a prompt"
+        yield "prefill", "prefill work"
+        if self.pasts:
+            yield "prefill", "cached tokens of chunks"
+        for batch in self.batches:
+            for low, high in _pieces(self.contexts, 0):
+                yield "decode", f"{batch} decodes at {low} to {high} tokens"
+
+    def matrix(self, samples: Sequence[StepSample]) -> Array:
+        """``[samples, columns]``: seconds of each sample are this times the coefficients."""
+        count = len(samples)
+        tokens = np.array([sample.tokens for sample in samples], float)
+        sequences = np.array([sample.sequences for sample in samples], float)
+        work = np.array([sample.prefill_work for sample in samples], float)
+        prefill = np.array([sample.prefill_tokens for sample in samples], float)
+        n = np.array([sample.decodes for sample in samples], float)
+        context = np.array([sample.context for sample in samples], float) / np.maximum(n, 1.0)
+        columns = [np.ones(count)]
+        if self.between:
+            columns.append(np.array([float(sample.whole) for sample in samples]))
+        columns += _ramps(tokens, self.tokens, 1)
+        columns += _ramps(sequences, self.sequences, 1)
+        columns += [np.where(prefill > 0.0, 1.0, 0.0), work]
+        if self.pasts:
+            columns.append(np.maximum((work / np.maximum(prefill, 1.0) - prefill) / 2.0, 0.0) * (prefill > 0.0))
+        for share in _shares(n, self.batches):
+            columns += [share * ramp for ramp in _ramps(context, self.contexts, 0)]
+        return np.stack(columns, axis=1)
+
+    def part(self, name: str) -> Array:
+        """Which columns belong to that part of a profile."""
+        return np.array([part == name for part, _ in self.columns()])
+
+    def spans(self, sample: StepSample) -> bool:
+        """Whether the sample lies inside the knots, so that nothing is extrapolated for it."""
+        inside = self.tokens[0] <= sample.tokens <= self.tokens[-1] and sample.sequences <= self.sequences[-1]
+        if sample.decodes:
+            if not self.batches:
+                return False
+            mean = sample.context / sample.decodes
+            inside = inside and self.batches[0] <= sample.decodes <= self.batches[-1] and mean <= self.contexts[-1]
+        if sample.prefill_work > sample.prefill_tokens**2 * 1.01:
+            inside = inside and self.pasts
+        return inside
+
+    def unidentified(self, samples: Sequence[StepSample], coefficients: Array, covariance: Array) -> list[str]:
+        """What the samples do not tell apart, in words."""
+        said = []
+        if not self.between:
+            said.append("what the engine does between iterations is in the time by tokens: it was not seen apart")
+        if not any(sample.prefill_tokens for sample in samples):
+            said.append("prefill: no iteration had a prompt")
+        elif not self.pasts:
+            said.append("chunks after cached tokens: no prompt was split, so attention to what is cached is not known")
+        if not any(sample.decodes for sample in samples):
+            said.append("decode: no iteration had one")
+        elif len(self.contexts) < 2:
+            said.append("decode by context: all contexts were alike")
+        if len(self.batches) == 1:
+            said.append(f"decode by batch size: all had {self.batches[0]}")
+        if not any(sample.decodes and sample.prefill_tokens for sample in samples):
+            said.append("prompts beside decodes: none was seen, the two are added")
+        matrix = self.matrix(samples)
+        for name in PARTS:
+            mine = self.part(name)
+            share = matrix[:, mine] @ coefficients[mine]
+            top = int(np.argmax(share)) if mine.any() else 0
+            if not mine.any() or share[top] <= 0.0:
+                continue
+            row = np.where(mine, matrix[top], 0.0)
+            doubt = float(np.sqrt(max(float(row @ covariance @ row), 0.0)) / share[top])
+            if doubt > 0.5:
+                said.append(f"{name}: known to ±{doubt:.0%} only, apart from the other parts")
+        return said
+
+
+def _knots(values: Sequence[float], most: int = MOST_KNOTS, near: float = NEAR) -> tuple[int, ...]:
+    """At most ``most`` of the values, rising by ``near`` at least, the extremes among them."""
+    if not values:
+        return ()
+    distinct = sorted({max(round(value), 1) for value in values})
+    while True:
+        kept = [distinct[0]]
+        for value in distinct[1:-1]:
+            if value >= near * kept[-1] and value * near <= distinct[-1]:
+                kept.append(value)
+        if distinct[-1] > kept[-1]:
+            kept.append(distinct[-1])
+        if len(kept) <= most:
+            return tuple(kept)
+        near *= 1.1
+
+
+def _pieces(knots: tuple[int, ...], start: int) -> Iterator[tuple[int, int]]:
+    edges = [start, *(knot for knot in knots if knot > start)]
+    return pairwise(edges)
+
+
+def _ramps(x: Array, knots: tuple[int, ...], start: int) -> list[Array]:
+    """For each piece how far ``x`` has come through it; the last one goes on."""
+    pieces = list(_pieces(knots, start))
+    return [
+        np.clip(x - low, 0.0, np.inf if number == len(pieces) - 1 else high - low)
+        for number, (low, high) in enumerate(pieces)
+    ]
+
+
+def _shares(n: Array, knots: tuple[int, ...]) -> list[Array]:
+    """For each batch size how far ``n`` has come to it from the one before, 0 to 1; past the last it goes on. Sums of these with
+    coefficients that are not negative rise with n."""
+    if not knots:
+        return []
+    rows = [np.clip(n / knots[0], 0.0, 1.0)]
+    rows += [np.clip((n - low) / (high - low), 0.0, 1.0) for low, high in pairwise(knots)]
+    if len(knots) > 1:
+        low, high = knots[-2:]
+        rows[-1] = np.maximum((n - low) / (high - low), 0.0)
+    return rows

@@ -1,0 +1,183 @@
+"""Step times fitted to observed iterations: non-negative, rising with work, shaped as a step is.
+
+An iteration of T tokens for S requests, prefill work W after p cached tokens a chunk, n decodes of mean context c takes
+
+    t = fixed + host + g(T) + s(S) + [a prompt] (e + a W + b p) + d(n, c)
+
+g, s and d piecewise linear with slopes that are never negative, in c and in n, between the sizes observed; ``host`` is
+what an engine does between iterations, told apart where some samples have it and others have not. All of it is linear in
+its coefficients, so one non-negative least squares problem (Lawson and Hanson, scipy.optimize.nnls) in relative errors
+finds them, and what the data cannot tell apart is seen in the covariance.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from calibration.basis import Basis
+from calibration.importers.heldout import summary
+from calibration.samples import StepSample
+from sim.errors import ProfileError
+from sim.perf.monotone import Array
+from sim.profiles.schema import HeldOut
+
+__all__ = ["StepFit", "averaged", "fit_steps"]
+
+FOLDS: Final = 5
+FAR: Final = 3.0  # an iteration that took so many times the median of its like was disturbed by something else
+ROUNDS: Final = 3
+LEAST: Final = 12  # iterations of different composition, below which nothing is fitted
+
+
+@dataclass(frozen=True)
+class StepFit:
+    """Coefficients of ``basis``, their covariance, and how far samples kept aside were off.
+
+    ``left_out`` samples had been disturbed and were not used; ``held_out`` is None where nothing could be kept aside.
+    """
+
+    basis: Basis
+    coefficients: Array
+    covariance: Array
+    samples: tuple[StepSample, ...]
+    left_out: int
+    held_out: HeldOut | None
+
+    def seconds(self, samples: Sequence[StepSample]) -> Array:
+        """Fitted seconds of iterations of that composition."""
+        return np.asarray(self.basis.matrix(samples) @ self.coefficients)
+
+    def unidentified(self) -> list[str]:
+        """The parts that the samples do not tell apart from others or from nothing, in words."""
+        return self.basis.unidentified(self.samples, self.coefficients, self.covariance)
+
+
+def fit_steps(samples: Sequence[StepSample]) -> StepFit:
+    """Fit step times to ``samples``; those ``held_out``, or else each fifth composition in turn, only to say how good it is.
+
+    :raises ProfileError: too few different iterations to fit anything to.
+    """
+    kept, left_out = averaged(samples)
+    known = [sample for sample in kept if not sample.held_out]
+    if len(known) < LEAST:
+        raise ProfileError(
+            f"{len(known)} different iterations are too few to fit step times to (at least {LEAST}: vary prompts, batch sizes and contexts)"
+        )
+    basis = Basis.of(known)
+    coefficients = _solve(basis.matrix(known), known)
+    aside = [sample for sample in kept if sample.held_out]
+    if aside:
+        errors = basis.matrix(aside) @ coefficients / _seconds(aside) - 1.0
+        held = summary("whole steps kept aside", errors)
+    else:
+        held = summary("whole steps, each fifth composition left out in turn", _cross_validated(known))
+    return StepFit(
+        basis, coefficients, _covariance(basis.matrix(known), known, coefficients), tuple(known), left_out, held
+    )
+
+
+def averaged(samples: Sequence[StepSample]) -> tuple[list[StepSample], int]:
+    """One sample for each composition, the mean of its repeats; and how many repeats were disturbed and left out.
+
+    Contexts are put into cells 5 % wide, since those of a decoding batch differ from step to step. Rising order of composition.
+    """
+    cells: dict[tuple[Any, ...], list[StepSample]] = defaultdict(list)
+    for sample in samples:
+        cells[_cell(sample)].append(sample)
+    out: list[StepSample] = []
+    dropped = 0
+    for _, members in sorted(cells.items()):
+        seconds = _seconds(members)
+        good = [member for member, far in zip(members, seconds > FAR * np.median(seconds), strict=True) if not far]
+        dropped += len(members) - len(good)
+        weight = sum(member.weight for member in good)
+
+        def mean(of: Callable[[StepSample], float], members: list[StepSample] = good, total: float = weight) -> float:
+            return sum(member.weight * of(member) for member in members) / total
+
+        out.append(
+            replace(
+                good[0],
+                prefill_work=round(mean(lambda member: member.prefill_work)),
+                context=round(mean(lambda member: member.context)),
+                seconds=mean(lambda member: member.seconds),
+                weight=weight,
+            )
+        )
+    return out, dropped
+
+
+def _cell(sample: StepSample) -> tuple[Any, ...]:
+    def coarse(value: float) -> int:
+        return round(np.log(value) / np.log(1.05)) if value > 0.0 else -1
+
+    past = sample.prefill_work / sample.prefill_tokens if sample.prefill_tokens else 0.0
+    context = sample.context / sample.decodes if sample.decodes else 0.0
+    composition = (sample.held_out, sample.whole, sample.prefill_tokens, sample.prompts, sample.decodes)
+    return (*composition, coarse(past), coarse(context))
+
+
+def _seconds(samples: Sequence[StepSample]) -> Array:
+    return np.array([sample.seconds for sample in samples])
+
+
+def _scale(samples: Sequence[StepSample], level: Array) -> Array:
+    """Weights of the rows: relative errors count, and repeats no more than tenfold, as they share what was wrong in their run."""
+    repeats = np.array([sample.weight for sample in samples])
+    return np.asarray(np.sqrt(np.minimum(repeats, 10.0)) / level)
+
+
+def _solve(matrix: Array, samples: Sequence[StepSample]) -> Array:
+    """Non-negative coefficients with the least squared relative error; columns scaled, for the solver's sake.
+
+    Errors are taken relative to the fit, found in a few rounds: relative to what was measured, samples that happen to be short
+    would count for more than long ones, and the fit would be short on average.
+    """
+    from scipy.optimize import nnls
+
+    seconds = _seconds(samples)
+    level = seconds
+    found = np.zeros(matrix.shape[1])
+    for _ in range(ROUNDS):
+        scale = _scale(samples, level)
+        rows = matrix * scale[:, None]
+        size = np.linalg.norm(rows, axis=0)
+        size[size == 0.0] = 1.0
+        found = nnls(rows / size, seconds * scale, maxiter=50 * rows.shape[1])[0] / size
+        level = np.maximum(matrix @ found, 0.1 * seconds)
+    return found
+
+
+def _cross_validated(samples: Sequence[StepSample]) -> Array:
+    """Relative errors of each fold, fitted without it. What lies outside the others' range is left out: it would be extrapolated."""
+    errors = []
+    for fold in range(FOLDS):
+        kept = [sample for number, sample in enumerate(samples) if number % FOLDS != fold]
+        aside = [sample for number, sample in enumerate(samples) if number % FOLDS == fold]
+        basis = Basis.of(kept)
+        aside = [sample for sample in aside if basis.spans(sample)]
+        if aside:
+            guess = basis.matrix(aside) @ _solve(basis.matrix(kept), kept)
+            errors.append(guess / _seconds(aside) - 1.0)
+    return np.concatenate(errors) if errors else np.empty(0)
+
+
+def _covariance(matrix: Array, samples: Sequence[StepSample], coefficients: Array) -> Array:
+    """Of the coefficients that are not 0: the sandwich estimator, which does not take the errors to be alike (White 1980)."""
+    active = np.flatnonzero(coefficients > 0.0)
+    out = np.zeros((len(coefficients), len(coefficients)))
+    if not len(active):
+        return out
+    scale = _scale(samples, np.maximum(matrix @ coefficients, 0.1 * _seconds(samples)))
+    rows = matrix[:, active] * scale[:, None]
+    residuals = (matrix @ coefficients - _seconds(samples)) * scale
+    bread = np.linalg.pinv(rows.T @ rows)
+    leverage = np.clip(np.einsum("ij,jk,ik->i", rows, bread, rows), 0.0, 0.95)
+    pulled = rows * (residuals / (1.0 - leverage))[:, None]  # HC3: what the fit bent towards itself counts in full
+    out[np.ix_(active, active)] = bread @ (pulled.T @ pulled) @ bread
+    return out

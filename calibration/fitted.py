@@ -1,0 +1,126 @@
+"""The profile parts that a fit of step times becomes: its pieces as curves and grids, its covariance as doubt."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from calibration.fit import StepFit
+from calibration.importers.tables import rounded
+from calibration.samples import StepSample
+from sim.perf.monotone import Array
+from sim.profiles.doubt import Doubt, Scaled
+from sim.profiles.schema import ContextGrid, Curve, Curves, Host, PromptGrid, Step
+
+__all__ = ["doubt", "step"]
+
+_PARTS: Final[tuple[Scaled, ...]] = ("tokens", "sequences", "prefill", "decode", "host")
+_LEAST_SHARE: Final = 1e-3  # of a step's time: parts below it are not scaled, their doubt could not matter
+
+
+def step(fit: StepFit, *, request: float | None = None, cuda_graphs: bool = False) -> Step:
+    """The fit as step times; ``request`` are seconds spent outside of steps, None if they were not seen."""
+    basis = fit.basis
+    longest = max((sample.prefill_tokens for sample in fit.samples), default=1)
+    pasts = (0, max(1, *map(_past, fit.samples))) if basis.pasts else (0,)
+    chunks = tuple(dict.fromkeys((1, *(knot for knot in basis.tokens if 1 < knot < longest), max(longest, 2))))
+    # d(n, c) from what a step of n decodes takes with these contexts, less what it takes with none
+    contexts = tuple(dict.fromkeys((1, *basis.contexts))) if len(basis.contexts) else (1, 2)
+    contexts = contexts if len(contexts) > 1 else (1, contexts[0] + 1)
+    batches = basis.batches or (1,)
+    host = _part(fit, "host", [StepSample(0, 0, 0, 1, 0, 0.0)])[0]
+    return Step(
+        tokens=Curves(
+            parts={
+                "fixed and tokens": _curve(
+                    basis.tokens, _part(fit, "tokens", [StepSample(t, 0, 1, 0, 0, 0.0) for t in basis.tokens])
+                )
+            }
+        ),
+        sequences=Curves(
+            parts={
+                "requests": _curve(
+                    basis.sequences, _part(fit, "sequences", [StepSample(0, 0, s, 0, 0, 0.0) for s in basis.sequences])
+                )
+            }
+        ),
+        prefill=PromptGrid(
+            chunks=chunks,
+            pasts=pasts,
+            us=tuple(
+                _micros(_part(fit, "prefill", [StepSample(q, q * (2 * p + q), 1, 0, 0, 0.0) for p in pasts]))
+                for q in chunks
+            ),
+        ),
+        decode=ContextGrid(
+            sequences=batches,
+            contexts=contexts,
+            us=tuple(
+                _micros(_part(fit, "decode", [StepSample(0, 0, 0, n, n * c, 0.0) for c in contexts])) for n in batches
+            ),
+        ),
+        host=Host(
+            us=rounded(host * 1e6),
+            source="fitted" if basis.between else "assumed",
+            note="" if basis.between else "not seen apart: it is in the time by tokens",
+            cuda_graphs=cuda_graphs,
+            request_us=rounded((request or 0.0) * 1e6),
+            request_source="fitted" if request is not None else "assumed",
+        ),
+        held_out=fit.held_out,
+    )
+
+
+def doubt(fit: StepFit, *, common: float = 0.0, request: float = 0.0) -> Doubt | None:
+    """The fit's covariance as factors on the parts, taken at the mean of its samples, all as relative errors.
+
+    ``common`` is a relative standard deviation that all parts share (from one server process to the next, say), ``request`` that of
+    the time spent outside of steps. None when no part has any time.
+    """
+    matrix = fit.basis.matrix(fit.samples)
+    mean = matrix.mean(axis=0)
+    whole = float(mean @ fit.coefficients)
+    rows: list[Array] = []
+    parts: list[Scaled] = []
+    for name in _PARTS:
+        mine = fit.basis.part(name)
+        seconds = float(mean[mine] @ fit.coefficients[mine]) if mine.any() else 0.0
+        if seconds > _LEAST_SHARE * whole:
+            parts.append(name)
+            rows.append(np.where(mine, mean, 0.0) / seconds)
+    if not parts:
+        return None
+    gradient = np.stack(rows)
+    covariance = gradient @ fit.covariance @ gradient.T + common**2
+    if request > 0.0:
+        parts.append("request")
+        covariance = np.block(
+            [[covariance, np.zeros((len(rows), 1))], [np.zeros((1, len(rows))), np.array([[request**2]])]]
+        )
+    covariance = (covariance + covariance.T) / 2.0
+    return Doubt(
+        parts=tuple(parts),
+        covariance=tuple(tuple(float(f"{value:.6g}") for value in row) for row in covariance),
+        method="covariance of the fitted coefficients (sandwich, HC3) at the mean of the samples"
+        + (f"; {common:.1%} common to all parts" if common else ""),
+    )
+
+
+def _part(fit: StepFit, name: str, samples: list[StepSample]) -> Array:
+    """Seconds of one part alone for iterations of that composition."""
+    mine = fit.basis.part(name)
+    return np.asarray(fit.basis.matrix(samples)[:, mine] @ fit.coefficients[mine])
+
+
+def _past(sample: StepSample) -> int:
+    q = sample.prefill_tokens
+    return round((sample.prefill_work / q - q) / 2.0) if q else 0
+
+
+def _micros(seconds: Array) -> tuple[float, ...]:
+    return tuple(rounded(float(value) * 1e6) for value in seconds)
+
+
+def _curve(at: tuple[int, ...], seconds: Array) -> Curve:
+    return Curve(at=at, us=_micros(seconds), source="fitted")
