@@ -314,7 +314,7 @@ def _file_fields(tree: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:
         if deployment.child("profile"):
             yield ("deployments", index, "profile"), "profile"
     for index, workload in enumerate(_listed(tree, "workloads")):
-        for part, key in (("arrivals", "trace"), ("arrivals", "preset"), ("lengths", "preset")):
+        for part, key in (("arrivals", "trace"), ("arrivals", "preset"), ("lengths", "preset"), ("lengths", "trace")):
             holder = workload.child(part)
             if holder is not None and holder.child(key):
                 yield ("workloads", index, part, key), key

@@ -118,7 +118,7 @@ class Scenario(Part):
             deployment["profile"] = _fingerprint(deployment["profile"])
         for workload in content["workloads"]:
             arrivals, lengths = workload["arrivals"], workload["lengths"] or {}
-            for holder, key in ((arrivals, "trace"), (arrivals, "preset"), (lengths, "preset")):
+            for holder, key in ((arrivals, "trace"), (arrivals, "preset"), (lengths, "preset"), (lengths, "trace")):
                 if holder.get(key):
                     holder[key] = _fingerprint(holder[key])
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)

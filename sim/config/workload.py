@@ -285,7 +285,7 @@ class Length(Part):
 
 
 class Lengths(Part):
-    """Prompt and output lengths: both of them, or a ``preset``."""
+    """Prompt and output lengths: both of them, a ``preset``, or those of a ``trace`` one after another."""
 
     prompt: Length | None = Field(default=None, description="Prompt tokens.")
     output: Length | None = Field(default=None, description="Output tokens.")
@@ -293,15 +293,20 @@ class Lengths(Part):
     preset: Annotated[str, checked(_preset, "presets")] | None = Field(
         default=None, description="Lengths of a shipped workload, or of a file of `twinfer traces fit`."
     )
+    trace: Annotated[str, checked(_trace, "traces")] | None = Field(
+        default=None, description="Lengths of the requests of a trace, in its order; after the last, the first again."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Lengths:
-        if self.preset is not None:
-            extra = next((name for name in ("prompt", "output", "correlation") if name in self.model_fields_set), None)
+        whole = next((name for name in ("preset", "trace") if getattr(self, name) is not None), None)
+        if whole is not None:
+            others = (name for name in type(self).model_fields if name != whole)
+            extra = next((name for name in others if name in self.model_fields_set), None)
             if extra:
-                raise fault("has no meaning with preset, which brings its own", extra)
+                raise fault(f"has no meaning with {whole}, which brings its own", extra)
         elif self.prompt is None or self.output is None:
-            raise fault(f"needs {'prompt' if self.prompt is None else 'output'}, or a preset")
+            raise fault(f"needs {'prompt' if self.prompt is None else 'output'}, a preset, or a trace")
         return self
 
 

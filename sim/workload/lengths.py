@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["MAX_TOKENS", "Fixed", "JointLengths", "Lognormal", "Marginal", "Quantiles"]
+__all__ = ["MAX_TOKENS", "Fixed", "JointLengths", "Lognormal", "Marginal", "Quantiles", "Recorded"]
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -130,6 +130,18 @@ class JointLengths:
             rho = 2.0 * math.sin(math.pi * self.rank_correlation / 6.0)
             second = rho * first + math.sqrt(max(0.0, 1.0 - rho * rho)) * second
         return _tokens(self.prompt.at(first)), _tokens(self.output.at(second))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The lengths of recorded requests, in their order, and from the start again when they run out."""
+
+    prompt: Integers
+    output: Integers
+
+    def draw(self, generator: np.random.Generator, count: int) -> tuple[Integers, Integers]:
+        """The first ``count`` (prompt, output) lengths; nothing is left to ``generator``."""
+        return np.resize(self.prompt, count), np.resize(self.output, count)
 
 
 def _tokens(lengths: Floats) -> Integers:

@@ -50,18 +50,18 @@ _ALIASES: dict[str, tuple[str, ...]] = {
 
 
 @lru_cache(maxsize=8)
-def _read_unchanged(path: str, modified: int, size: int, format: str, lengths: bool) -> Trace:
-    return read(path, format, lengths=lengths)
+def _read_unchanged(path: str, modified: int, size: int, format: str, arrivals: bool, lengths: bool) -> Trace:
+    return read(path, format, arrivals=arrivals, lengths=lengths)
 
 
-def read_cached(name: str, format: str = "auto", lengths: bool = True) -> Trace:
+def read_cached(name: str, format: str = "auto", *, arrivals: bool = True, lengths: bool = True) -> Trace:
     """As :func:`read`, once for every state of the file: replications replay the same trace."""
     path = locate(name)
     try:
         state = path.stat()
     except OSError as error:
         raise TraceError(f"{path}: {error.strerror or error}") from error
-    return _read_unchanged(str(path), state.st_mtime_ns, state.st_size, format, lengths)
+    return _read_unchanged(str(path), state.st_mtime_ns, state.st_size, format, arrivals, lengths)
 
 
 def read(name: str, format: str = "auto", *, arrivals: bool = True, lengths: bool = True) -> Trace:

@@ -20,6 +20,7 @@ from sim.workload.lengths import (
     Lognormal,
     Marginal,
     Quantiles,
+    Recorded,
 )
 from sim.workload.presets import preset
 
@@ -86,10 +87,16 @@ def open_loop(arrivals: Any) -> OpenLoop:
     return OpenLoop(Curve(times, rates, periods), gaps)
 
 
-def joint_lengths(workload: Any) -> JointLengths | None:
-    """Lengths as the workload gives them, or its arrival preset does; None if a trace has to bring them."""
+def joint_lengths(workload: Any) -> JointLengths | Recorded | None:
+    """Lengths as the workload gives them, or its arrival preset does; None if the trace of its arrivals has to bring them."""
     given = field(workload, "lengths")
     if given is not None:
+        path = field(given, "trace")
+        if path is not None:
+            from sim.workload.readers import read_cached
+
+            recorded = read_cached(str(path), arrivals=False)
+            return Recorded(recorded.prompt_tokens, recorded.output_tokens)
         name = field(given, "preset")
         if name is not None:
             return preset(str(name)).lengths()

@@ -14,7 +14,7 @@ from sim.errors import ConfigError, Problem, TraceError
 from sim.kernel.streams import generator
 from sim.workload import trace as transforms
 from sim.workload.arrivals import arrive, to_grid
-from sim.workload.lengths import JointLengths
+from sim.workload.lengths import JointLengths, Recorded
 from sim.workload.spec import arrivals_kind, joint_lengths, open_loop
 from sim.workload.spec import field as get
 
@@ -167,12 +167,17 @@ def _closed_loop_rows(users: int, fastest: float, horizon: float | None, limit: 
 
 
 def _replay(
-    spec: Any, lengths: JointLengths | None, horizon: float | None, limit: int | None, seed: int, replication: int
+    spec: Any,
+    lengths: JointLengths | Recorded | None,
+    horizon: float | None,
+    limit: int | None,
+    seed: int,
+    replication: int,
 ) -> _Part:
     from sim.workload.readers import read_cached
 
     given = spec.arrivals
-    read = read_cached(str(get(given, "trace")), str(get(given, "format", "auto")), lengths is None)
+    read = read_cached(str(get(given, "trace")), str(get(given, "format", "auto")), lengths=lengths is None)
     trace = transforms.spread(read, generator(seed, replication, f"arrivals/{spec.name}/ticks"))
     window = get(given, "slice")
     if window is not None:

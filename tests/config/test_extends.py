@@ -71,10 +71,13 @@ def test_relative_paths_are_those_of_the_file_that_has_them(folder: Path) -> Non
     text = (
         (folder / "base.yaml")
         .read_text(encoding="utf-8")
-        .replace("{preset: azure-2023-conv, scale: 4}", "{trace: a.csv}")
+        .replace("{preset: azure-2023-conv, scale: 4}", "{trace: a.csv}\n    lengths: {trace: a.csv}")
     )
     (folder / "base.yaml").write_text(text, encoding="utf-8")
-    assert config.load(child(folder, "extends: ../base.yaml\n")).workloads[0].arrivals.trace == str(folder / "a.csv")
+    workload = config.load(child(folder, "extends: ../base.yaml\n")).workloads[0]
+    assert workload.arrivals.trace == str(folder / "a.csv")
+    assert workload.lengths is not None
+    assert workload.lengths.trace == str(folder / "a.csv")
 
 
 def test_a_chain_is_followed_and_a_circle_refused(folder: Path) -> None:

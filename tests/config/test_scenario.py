@@ -55,15 +55,15 @@ def test_the_digest_is_of_what_decides_the_outcome(base: str) -> None:
     assert config.load_text(base, {"deployments.second.engine.kv_blocks": 99}).digest() != digest
 
 
-def test_the_digest_follows_the_content_of_files_not_their_place(base: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("part", ["arrivals", "lengths"])
+def test_the_digest_follows_the_content_of_files_not_their_place(base: str, tmp_path: Path, part: str) -> None:
     header = "arrival_s,prompt_tokens,output_tokens\n"
     digests = []
     for folder, row in (("a", "0,1,1\n"), ("b", "0,1,1\n"), ("c", "0,1,2\n")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "t.csv").write_text(header + row, encoding="utf-8")
-        digests.append(
-            config.load_text(base, {"workloads.chat.arrivals.trace": str(tmp_path / folder / "t.csv")}).digest()
-        )
+        path = str(tmp_path / folder / "t.csv")
+        digests.append(config.load_text(base, {f"workloads.chat.{part}.trace": path}).digest())
     assert digests[0] == digests[1] != digests[2]
 
 

@@ -42,6 +42,13 @@ def test_open_loop_rows_are_merged_in_order_of_arrival_and_on_the_grid():
     assert table.prompt_tokens.min() >= 1
 
 
+def test_lengths_of_a_trace_come_in_its_order_and_again_from_the_start(tmp_path):
+    path = trace_file(tmp_path, "0,10,1\n5,20,2\n7,30,3\n")
+    table = draw([workload("users", {"trace": path}, closed_loop=2)], None, 5, 1, 0)
+    assert table.prompt_tokens.tolist() == [10, 20, 30, 10, 20]
+    assert table.output_tokens.tolist() == [1, 2, 3, 1, 2]
+
+
 def test_two_that_arrive_together_keep_the_order_of_the_workloads():
     specs = [workload("a", rate=1.0, process="deterministic"), workload("b", rate=1.0, process="deterministic")]
     assert draw(specs, 3.5, None, 0, 0).workload.tolist() == [0, 1, 0, 1, 0, 1]
