@@ -6,7 +6,7 @@ routers' random streams, is drawn by :func:`plan`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def build(scenario: Scenario) -> System:
         if len(_built) >= 16:
             _built.clear()
         found = _built[digest] = _resolve(scenario)
-    return found
+    return replace(found, scenario=scenario)  # the same by content, but its files may lie elsewhere
 
 
 _built: dict[str, System] = {}  # the last systems built in this process, by digest

@@ -82,3 +82,15 @@ def test_whole_machines_are_paid_for(write: Write) -> None:
 def test_a_profile_of_another_gpu_is_warned_of(write: Write) -> None:
     other = build(sim.load(write(), {"deployments.chat.profile": "a100-sxm/llama-3.1-8b/tp1"}))
     assert any("of GPU a100-sxm, the deployment runs h100-sxm" in warning for warning in other.warnings)
+
+
+def test_scenarios_of_one_content_read_their_own_files(write: Write, tmp_path: Path) -> None:
+    path = write()
+    for place in ("a.csv", "b.csv"):  # the second is built from what is kept of the first, whose file is gone
+        trace = tmp_path / place
+        trace.write_text("arrival_s,prompt_tokens,output_tokens\n0,100,5\n1,200,5\n", encoding="utf-8")
+        workload = {"arrivals.trace": str(trace), "lengths": None}
+        changes = {f"workloads.chat.{name}": value for name, value in workload.items()}
+        result = sim.simulate(sim.load(path, changes), replications=1)
+        assert result.requests["prompt_tokens"].tolist() == [100, 200]
+        trace.unlink()
