@@ -84,6 +84,34 @@ class Basis:
             columns += [share * ramp for ramp in _ramps(context, self.contexts, 0)]
         return np.stack(columns, axis=1)
 
+    def roughness(self) -> Array:
+        """``[rows, columns]``: seconds by which slopes of neighbouring pieces differ, over the shorter of the two; 0 for straight lines."""
+        names = list(self.columns())
+        rows: list[Array] = []
+
+        def compare(first: int, second: int, scale: tuple[float, float], width: float) -> None:
+            row = np.zeros(len(names))
+            row[first], row[second] = width * scale[0], -width * scale[1]
+            rows.append(row)
+
+        for part, knots in (("tokens", self.tokens), ("sequences", self.sequences)):
+            at = [number for number, (name, what) in enumerate(names) if name == part and what != "fixed"]
+            for (one, two), (low, high) in zip(pairwise(at), pairwise(_pieces(knots, 1)), strict=True):
+                compare(one, two, (1.0, 1.0), min(low[1] - low[0], high[1] - high[0]))
+        start = sum(1 for part, _ in names if part != "decode")
+        pieces = list(_pieces(self.contexts, 0))
+        wide = [high - low for low, high in pieces]
+        steps = [high - low for low, high in _pieces(self.batches, 0)]
+        for k, step in enumerate(steps):
+            for j in range(len(pieces)):
+                here = start + k * len(pieces) + j
+                if j + 1 < len(pieces):
+                    compare(here, here + 1, (1.0, 1.0), min(wide[j], wide[j + 1]))
+                if k + 1 < len(steps):
+                    rise = min(step, steps[k + 1]) * wide[j]
+                    compare(here, here + len(pieces), (1.0 / step, 1.0 / steps[k + 1]), rise)
+        return np.stack(rows) if rows else np.zeros((0, len(names)))
+
     def part(self, name: str) -> Array:
         """Which columns belong to that part of a profile."""
         return np.array([part == name for part, _ in self.columns()])

@@ -31,6 +31,7 @@ __all__ = ["StepFit", "averaged", "fit_steps"]
 FOLDS: Final = 5
 FAR: Final = 3.0  # an iteration that took so many times the median of its like was disturbed by something else
 ROUNDS: Final = 3
+STRAIGHT: Final = 1.0  # weight of a bend of a whole step against a relative error of 1
 LEAST: Final = 12  # iterations of different composition, below which nothing is fitted
 
 
@@ -69,16 +70,14 @@ def fit_steps(samples: Sequence[StepSample]) -> StepFit:
             f"{len(known)} different iterations are too few to fit step times to (at least {LEAST}: vary prompts, batch sizes and contexts)"
         )
     basis = Basis.of(known)
-    coefficients = _solve(basis.matrix(known), known)
+    coefficients = _solve(basis, known)
     aside = [sample for sample in kept if sample.held_out]
     if aside:
         errors = basis.matrix(aside) @ coefficients / _seconds(aside) - 1.0
         held = summary("whole steps kept aside", errors)
     else:
         held = summary("whole steps, each fifth composition left out in turn", _cross_validated(known))
-    return StepFit(
-        basis, coefficients, _covariance(basis.matrix(known), known, coefficients), tuple(known), left_out, held
-    )
+    return StepFit(basis, coefficients, _covariance(basis, known, coefficients), tuple(known), left_out, held)
 
 
 def averaged(samples: Sequence[StepSample]) -> tuple[list[StepSample], int]:
@@ -132,23 +131,28 @@ def _scale(samples: Sequence[StepSample], level: Array) -> Array:
     return np.asarray(np.sqrt(np.minimum(repeats, 10.0)) / level)
 
 
-def _solve(matrix: Array, samples: Sequence[StepSample]) -> Array:
+def _solve(basis: Basis, samples: Sequence[StepSample]) -> Array:
     """Non-negative coefficients with the least squared relative error; columns scaled, for the solver's sake.
+
+    Of solutions that fit as well, which there are where parts cannot be told apart, the straightest is taken.
 
     Errors are taken relative to the fit, found in a few rounds: relative to what was measured, samples that happen to be short
     would count for more than long ones, and the fit would be short on average.
     """
     from scipy.optimize import nnls
 
+    matrix = basis.matrix(samples)
     seconds = _seconds(samples)
+    straight = STRAIGHT * basis.roughness() / np.median(seconds)
+    wanted = np.zeros(len(straight))
     level = seconds
     found = np.zeros(matrix.shape[1])
     for _ in range(ROUNDS):
         scale = _scale(samples, level)
-        rows = matrix * scale[:, None]
+        rows = np.concatenate([matrix * scale[:, None], straight])
         size = np.linalg.norm(rows, axis=0)
         size[size == 0.0] = 1.0
-        found = nnls(rows / size, seconds * scale, maxiter=50 * rows.shape[1])[0] / size
+        found = nnls(rows / size, np.concatenate([seconds * scale, wanted]), maxiter=50 * rows.shape[1])[0] / size
         level = np.maximum(matrix @ found, 0.1 * seconds)
     return found
 
@@ -162,22 +166,25 @@ def _cross_validated(samples: Sequence[StepSample]) -> Array:
         basis = Basis.of(kept)
         aside = [sample for sample in aside if basis.spans(sample)]
         if aside:
-            guess = basis.matrix(aside) @ _solve(basis.matrix(kept), kept)
+            guess = basis.matrix(aside) @ _solve(basis, kept)
             errors.append(guess / _seconds(aside) - 1.0)
     return np.concatenate(errors) if errors else np.empty(0)
 
 
-def _covariance(matrix: Array, samples: Sequence[StepSample], coefficients: Array) -> Array:
-    """Of the coefficients that are not 0: the sandwich estimator, which does not take the errors to be alike (White 1980)."""
+def _covariance(basis: Basis, samples: Sequence[StepSample], coefficients: Array) -> Array:
+    """Of the coefficients that are not 0, the wish for straight lines taken as what was known before (Nychka 1988, for smoothing
+    splines): so parts that the samples do not tell apart are in doubt as far as that wish allows, not infinitely."""
     active = np.flatnonzero(coefficients > 0.0)
     out = np.zeros((len(coefficients), len(coefficients)))
     if not len(active):
         return out
-    scale = _scale(samples, np.maximum(matrix @ coefficients, 0.1 * _seconds(samples)))
+    matrix, seconds = basis.matrix(samples), _seconds(samples)
+    scale = _scale(samples, np.maximum(matrix @ coefficients, 0.1 * seconds))
     rows = matrix[:, active] * scale[:, None]
-    residuals = (matrix @ coefficients - _seconds(samples)) * scale
-    bread = np.linalg.pinv(rows.T @ rows)
-    leverage = np.clip(np.einsum("ij,jk,ik->i", rows, bread, rows), 0.0, 0.95)
-    pulled = rows * (residuals / (1.0 - leverage))[:, None]  # HC3: what the fit bent towards itself counts in full
-    out[np.ix_(active, active)] = bread @ (pulled.T @ pulled) @ bread
+    straight = STRAIGHT * basis.roughness()[:, active] / np.median(seconds)
+    inverse = np.linalg.pinv(rows.T @ rows + straight.T @ straight)
+    freedom = len(samples) - float(np.einsum("ij,jk,ik->", rows, inverse, rows))
+    residuals = (matrix @ coefficients - seconds) * scale
+    variance = float(residuals @ residuals) / max(freedom, 1.0)
+    out[np.ix_(active, active)] = variance * inverse
     return out

@@ -102,7 +102,7 @@ def doubt(fit: StepFit, *, common: float = 0.0, request: float = 0.0) -> Doubt |
     return Doubt(
         parts=tuple(parts),
         covariance=tuple(tuple(float(f"{value:.6g}") for value in row) for row in covariance),
-        method="covariance of the fitted coefficients (sandwich, HC3) at the mean of the samples"
+        method="covariance of the fitted coefficients at the mean of the samples"
         + (f"; {common:.1%} common to all parts" if common else ""),
     )
 
