@@ -9,12 +9,12 @@ from typing import Final
 
 import numpy as np
 
-from calibration.samples import StepSample
+from calibration.samples import Observed, Prompted, StepSample
 from sim.perf.monotone import Array
 
 __all__ = ["PARTS", "Basis"]
 
-PARTS: Final = ("tokens", "sequences", "prefill", "decode", "host")
+PARTS: Final = ("tokens", "sequences", "prefill", "decode", "host", "request")
 MOST_KNOTS: Final = 12
 NEAR: Final = 1.3  # knots closer than this say nothing that one of them does not
 
@@ -24,6 +24,7 @@ class Basis:
     """Knots of the pieces: ``tokens`` of g, ``sequences`` of s, ``batches`` and ``contexts`` of d; and what else is told apart.
 
     ``between``: the samples tell what an engine does between iterations apart. ``pasts``: chunks over cached tokens were seen.
+    ``outside``: what a request spends outside of steps was seen.
     """
 
     tokens: tuple[int, ...]
@@ -32,10 +33,12 @@ class Basis:
     contexts: tuple[int, ...]
     between: bool
     pasts: bool
+    outside: bool
 
     @classmethod
-    def of(cls, samples: Sequence[StepSample]) -> Basis:
+    def of(cls, observed: Sequence[Observed]) -> Basis:
         """Knots where samples are."""
+        samples, _ = _steps(observed)
         decodes = [sample for sample in samples if sample.decodes]
         return cls(
             tokens=_knots([sample.tokens for sample in samples]),
@@ -43,7 +46,10 @@ class Basis:
             batches=_knots([sample.decodes for sample in decodes]),
             contexts=_knots([sample.context / sample.decodes for sample in decodes], most=5, near=1.8),
             between=len({sample.whole for sample in samples}) == 2,
-            pasts=any(sample.prefill_work > sample.prefill_tokens**2 * 1.01 for sample in samples),
+            pasts=any(
+                sample.prefill_work > sample.prefill_tokens**2 * 1.01 and sample.prompts == 1 for sample in samples
+            ),
+            outside=any(isinstance(one, Prompted) for one in observed),
         )
 
     def columns(self) -> Iterator[tuple[str, str]]:
@@ -62,9 +68,21 @@ class Basis:
         for batch in self.batches:
             for low, high in _pieces(self.contexts, 0):
                 yield "decode", f"{batch} decodes at {low} to {high} tokens"
+        if self.outside:
+            yield "request", "outside of steps"
 
-    def matrix(self, samples: Sequence[StepSample]) -> Array:
-        """``[samples, columns]``: seconds of each sample are this times the coefficients."""
+    def matrix(self, observed: Sequence[Observed]) -> Array:
+        """``[samples, columns]``: seconds of each are this times the coefficients."""
+        samples, starts = _steps(observed)
+        if not samples:
+            return np.zeros((0, sum(1 for _ in self.columns())))
+        rows = np.add.reduceat(self._steps_matrix(samples), starts, axis=0)
+        if self.outside:
+            request = np.array([float(isinstance(one, Prompted)) for one in observed])
+            rows = np.concatenate([rows, request[:, None]], axis=1)
+        return np.asarray(rows)
+
+    def _steps_matrix(self, samples: Sequence[StepSample]) -> Array:
         count = len(samples)
         tokens = np.array([sample.tokens for sample in samples], float)
         sequences = np.array([sample.sequences for sample in samples], float)
@@ -98,7 +116,7 @@ class Basis:
             at = [number for number, (name, what) in enumerate(names) if name == part and what != "fixed"]
             for (one, two), (low, high) in zip(pairwise(at), pairwise(_pieces(knots, 1)), strict=True):
                 compare(one, two, (1.0, 1.0), min(low[1] - low[0], high[1] - high[0]))
-        start = sum(1 for part, _ in names if part != "decode")
+        start = next((number for number, (part, _) in enumerate(names) if part == "decode"), 0)
         pieces = list(_pieces(self.contexts, 0))
         wide = [high - low for low, high in pieces]
         steps = [high - low for low, high in _pieces(self.batches, 0)]
@@ -116,8 +134,11 @@ class Basis:
         """Which columns belong to that part of a profile."""
         return np.array([part == name for part, _ in self.columns()])
 
-    def spans(self, sample: StepSample) -> bool:
-        """Whether the sample lies inside the knots, so that nothing is extrapolated for it."""
+    def spans(self, observed: Observed) -> bool:
+        """Whether it lies inside the knots, so that nothing is extrapolated for it."""
+        if isinstance(observed, Prompted):
+            return self.outside and all(map(self.spans, observed.steps))
+        sample = observed
         inside = self.tokens[0] <= sample.tokens <= self.tokens[-1] and sample.sequences <= self.sequences[-1]
         if sample.decodes:
             if not self.batches:
@@ -128,9 +149,14 @@ class Basis:
             inside = inside and self.pasts
         return inside
 
-    def unidentified(self, samples: Sequence[StepSample], coefficients: Array, covariance: Array) -> list[str]:
-        """What the samples do not tell apart, in words."""
+    def unidentified(self, observed: Sequence[Observed], coefficients: Array, covariance: Array) -> list[str]:
+        """What was not seen, or cannot be told apart, in words."""
+        samples, _ = _steps(observed)
         said = []
+        if not self.outside:
+            said.append(
+                "time outside of steps (HTTP, tokenising, the network): no request was seen alone from its sending on"
+            )
         if not self.between:
             said.append("what the engine does between iterations is in the time by tokens: it was not seen apart")
         if not any(sample.prefill_tokens for sample in samples):
@@ -145,7 +171,7 @@ class Basis:
             said.append(f"decode by batch size: all had {self.batches[0]}")
         if not any(sample.decodes and sample.prefill_tokens for sample in samples):
             said.append("prompts beside decodes: none was seen, the two are added")
-        matrix = self.matrix(samples)
+        matrix = self.matrix(observed)
         for name in PARTS:
             mine = self.part(name)
             share = matrix[:, mine] @ coefficients[mine]
@@ -157,6 +183,16 @@ class Basis:
             if doubt > 0.5:
                 said.append(f"{name}: known to ±{doubt:.0%} only, apart from the other parts")
         return said
+
+
+def _steps(observed: Sequence[Observed]) -> tuple[list[StepSample], list[int]]:
+    """All steps of all observations, and where those of each begin."""
+    samples: list[StepSample] = []
+    starts = []
+    for one in observed:
+        starts.append(len(samples))
+        samples.extend(one.steps if isinstance(one, Prompted) else (one,))
+    return samples, starts
 
 
 def _knots(values: Sequence[float], most: int = MOST_KNOTS, near: float = NEAR) -> tuple[int, ...]:

@@ -5,7 +5,8 @@ An iteration of T tokens for S requests, prefill work W after p cached tokens a 
     t = fixed + host + g(T) + s(S) + [a prompt] (e + a W + b p) + d(n, c)
 
 g, s and d piecewise linear with slopes that are never negative, in c and in n, between the sizes observed; ``host`` is
-what an engine does between iterations, told apart where some samples have it and others have not. All of it is linear in
+what an engine does between iterations, told apart where some samples have it and others have not. The wait of a lone request for
+its first token is the sum of its steps and what it spends outside of them. All of it is linear in
 its coefficients, so one non-negative least squares problem (Lawson and Hanson, scipy.optimize.nnls) in relative errors
 finds them, and what the data cannot tell apart is seen in the covariance.
 """
@@ -21,7 +22,7 @@ import numpy as np
 
 from calibration.basis import Basis
 from calibration.importers.heldout import summary
-from calibration.samples import StepSample
+from calibration.samples import Observed, Prompted, StepSample
 from sim.errors import ProfileError
 from sim.perf.monotone import Array
 from sim.profiles.schema import HeldOut
@@ -31,7 +32,7 @@ __all__ = ["StepFit", "averaged", "fit_steps"]
 FOLDS: Final = 5
 FAR: Final = 3.0  # an iteration that took so many times the median of its like was disturbed by something else
 ROUNDS: Final = 3
-STRAIGHT: Final = 1.0  # weight of a bend of a whole step against a relative error of 1
+STRAIGHT: Final = 0.3  # weight of a bend of a whole step against a relative error of 1
 LEAST: Final = 12  # iterations of different composition, below which nothing is fitted
 
 
@@ -45,11 +46,11 @@ class StepFit:
     basis: Basis
     coefficients: Array
     covariance: Array
-    samples: tuple[StepSample, ...]
+    samples: tuple[Observed, ...]
     left_out: int
     held_out: HeldOut | None
 
-    def seconds(self, samples: Sequence[StepSample]) -> Array:
+    def seconds(self, samples: Sequence[Observed]) -> Array:
         """Fitted seconds of iterations of that composition."""
         return np.asarray(self.basis.matrix(samples) @ self.coefficients)
 
@@ -58,7 +59,7 @@ class StepFit:
         return self.basis.unidentified(self.samples, self.coefficients, self.covariance)
 
 
-def fit_steps(samples: Sequence[StepSample]) -> StepFit:
+def fit_steps(samples: Sequence[Observed]) -> StepFit:
     """Fit step times to ``samples``; those ``held_out``, or else each fifth composition in turn, only to say how good it is.
 
     :raises ProfileError: too few different iterations to fit anything to.
@@ -80,15 +81,15 @@ def fit_steps(samples: Sequence[StepSample]) -> StepFit:
     return StepFit(basis, coefficients, _covariance(basis, known, coefficients), tuple(known), left_out, held)
 
 
-def averaged(samples: Sequence[StepSample]) -> tuple[list[StepSample], int]:
+def averaged(samples: Sequence[Observed]) -> tuple[list[Observed], int]:
     """One sample for each composition, the mean of its repeats; and how many repeats were disturbed and left out.
 
     Contexts are put into cells 5 % wide, since those of a decoding batch differ from step to step. Rising order of composition.
     """
-    cells: dict[tuple[Any, ...], list[StepSample]] = defaultdict(list)
+    cells: dict[tuple[Any, ...], list[Observed]] = defaultdict(list)
     for sample in samples:
         cells[_cell(sample)].append(sample)
-    out: list[StepSample] = []
+    out: list[Observed] = []
     dropped = 0
     for _, members in sorted(cells.items()):
         seconds = _seconds(members)
@@ -96,42 +97,47 @@ def averaged(samples: Sequence[StepSample]) -> tuple[list[StepSample], int]:
         dropped += len(members) - len(good)
         weight = sum(member.weight for member in good)
 
-        def mean(of: Callable[[StepSample], float], members: list[StepSample] = good, total: float = weight) -> float:
-            return sum(member.weight * of(member) for member in members) / total
+        def mean(of: Callable[[Any], float], members: list[Any] = good, total: float = weight) -> float:
+            return float(sum(member.weight * of(member) for member in members) / total)
 
-        out.append(
-            replace(
-                good[0],
-                prefill_work=round(mean(lambda member: member.prefill_work)),
-                context=round(mean(lambda member: member.context)),
-                seconds=mean(lambda member: member.seconds),
-                weight=weight,
-            )
-        )
+        one = replace(good[0], seconds=mean(lambda member: member.seconds), weight=weight)
+        if isinstance(one, StepSample):
+            work, context = mean(lambda member: member.prefill_work), mean(lambda member: member.context)
+            one = replace(one, prefill_work=round(work), context=round(context))
+        out.append(one)
     return out, dropped
 
 
-def _cell(sample: StepSample) -> tuple[Any, ...]:
+def _cell(observed: Observed) -> tuple[Any, ...]:
     def coarse(value: float) -> int:
         return round(np.log(value) / np.log(1.05)) if value > 0.0 else -1
 
-    past = sample.prefill_work / sample.prefill_tokens if sample.prefill_tokens else 0.0
-    context = sample.context / sample.decodes if sample.decodes else 0.0
-    composition = (sample.held_out, sample.whole, sample.prefill_tokens, sample.prompts, sample.decodes)
+    if isinstance(observed, Prompted):
+        return (observed.held_out, True, *(number for step in observed.steps for number in _cell(step)))
+    past = observed.prefill_work / observed.prefill_tokens if observed.prefill_tokens else 0.0
+    context = observed.context / observed.decodes if observed.decodes else 0.0
+    composition = (
+        observed.held_out,
+        False,
+        observed.whole,
+        observed.prefill_tokens,
+        observed.prompts,
+        observed.decodes,
+    )
     return (*composition, coarse(past), coarse(context))
 
 
-def _seconds(samples: Sequence[StepSample]) -> Array:
+def _seconds(samples: Sequence[Observed]) -> Array:
     return np.array([sample.seconds for sample in samples])
 
 
-def _scale(samples: Sequence[StepSample], level: Array) -> Array:
+def _scale(samples: Sequence[Observed], level: Array) -> Array:
     """Weights of the rows: relative errors count, and repeats no more than tenfold, as they share what was wrong in their run."""
     repeats = np.array([sample.weight for sample in samples])
     return np.asarray(np.sqrt(np.minimum(repeats, 10.0)) / level)
 
 
-def _solve(basis: Basis, samples: Sequence[StepSample]) -> Array:
+def _solve(basis: Basis, samples: Sequence[Observed]) -> Array:
     """Non-negative coefficients with the least squared relative error; columns scaled, for the solver's sake.
 
     Of solutions that fit as well, which there are where parts cannot be told apart, the straightest is taken.
@@ -157,7 +163,7 @@ def _solve(basis: Basis, samples: Sequence[StepSample]) -> Array:
     return found
 
 
-def _cross_validated(samples: Sequence[StepSample]) -> Array:
+def _cross_validated(samples: Sequence[Observed]) -> Array:
     """Relative errors of each fold, fitted without it. What lies outside the others' range is left out: it would be extrapolated."""
     errors = []
     for fold in range(FOLDS):
@@ -171,7 +177,7 @@ def _cross_validated(samples: Sequence[StepSample]) -> Array:
     return np.concatenate(errors) if errors else np.empty(0)
 
 
-def _covariance(basis: Basis, samples: Sequence[StepSample], coefficients: Array) -> Array:
+def _covariance(basis: Basis, samples: Sequence[Observed], coefficients: Array) -> Array:
     """Of the coefficients that are not 0, the wish for straight lines taken as what was known before (Nychka 1988, for smoothing
     splines): so parts that the samples do not tell apart are in doubt as far as that wish allows, not infinitely."""
     active = np.flatnonzero(coefficients > 0.0)

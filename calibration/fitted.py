@@ -8,28 +8,30 @@ import numpy as np
 
 from calibration.fit import StepFit
 from calibration.importers.tables import rounded
-from calibration.samples import StepSample
+from calibration.samples import Prompted, StepSample
 from sim.perf.monotone import Array
 from sim.profiles.doubt import Doubt, Scaled
 from sim.profiles.schema import ContextGrid, Curve, Curves, Host, PromptGrid, Step
 
 __all__ = ["doubt", "step"]
 
-_PARTS: Final[tuple[Scaled, ...]] = ("tokens", "sequences", "prefill", "decode", "host")
+_PARTS: Final[tuple[Scaled, ...]] = ("tokens", "sequences", "prefill", "decode", "host", "request")
 _LEAST_SHARE: Final = 1e-3  # of a step's time: parts below it are not scaled, their doubt could not matter
 
 
-def step(fit: StepFit, *, request: float | None = None, cuda_graphs: bool = False) -> Step:
-    """The fit as step times; ``request`` are seconds spent outside of steps, None if they were not seen."""
+def step(fit: StepFit, *, cuda_graphs: bool = False) -> Step:
+    """The fit as step times."""
     basis = fit.basis
-    longest = max((sample.prefill_tokens for sample in fit.samples), default=1)
-    pasts = (0, max(1, *map(_past, fit.samples))) if basis.pasts else (0,)
+    steps = [step for one in fit.samples for step in (one.steps if isinstance(one, Prompted) else (one,))]
+    longest = max(step.prefill_tokens for step in steps)
+    pasts = (0, max(1, *map(_past, steps))) if basis.pasts else (0,)
     chunks = tuple(dict.fromkeys((1, *(knot for knot in basis.tokens if 1 < knot < longest), max(longest, 2))))
     # d(n, c) from what a step of n decodes takes with these contexts, less what it takes with none
     contexts = tuple(dict.fromkeys((1, *basis.contexts))) if len(basis.contexts) else (1, 2)
     contexts = contexts if len(contexts) > 1 else (1, contexts[0] + 1)
     batches = basis.batches or (1,)
-    host = _part(fit, "host", [StepSample(0, 0, 0, 1, 0, 0.0)])[0]
+    host = float(_part(fit, "host", [StepSample(0, 0, 0, 1, 0, 0.0)])[0])
+    request = float(fit.coefficients[basis.part("request")].sum())
     return Step(
         tokens=Curves(
             parts={
@@ -65,27 +67,26 @@ def step(fit: StepFit, *, request: float | None = None, cuda_graphs: bool = Fals
             source="fitted" if basis.between else "assumed",
             note="" if basis.between else "not seen apart: it is in the time by tokens",
             cuda_graphs=cuda_graphs,
-            request_us=rounded((request or 0.0) * 1e6),
-            request_source="fitted" if request is not None else "assumed",
+            request_us=rounded(request * 1e6),
+            request_source="fitted" if basis.outside else "assumed",
         ),
         held_out=fit.held_out,
     )
 
 
-def doubt(fit: StepFit, *, common: float = 0.0, request: float = 0.0) -> Doubt | None:
+def doubt(fit: StepFit, *, common: float = 0.0) -> Doubt | None:
     """The fit's covariance as factors on the parts, taken at the mean of its samples, all as relative errors.
 
-    ``common`` is a relative standard deviation that all parts share (from one server process to the next, say), ``request`` that of
-    the time spent outside of steps. None when no part has any time.
+    ``common`` is a relative standard deviation that all parts share (from one server process to the next, say). None when no part has
+    any time.
     """
-    matrix = fit.basis.matrix(fit.samples)
-    mean = matrix.mean(axis=0)
+    mean = fit.basis.matrix(fit.samples).mean(axis=0)
     whole = float(mean @ fit.coefficients)
     rows: list[Array] = []
     parts: list[Scaled] = []
     for name in _PARTS:
         mine = fit.basis.part(name)
-        seconds = float(mean[mine] @ fit.coefficients[mine]) if mine.any() else 0.0
+        seconds = float(mean[mine] @ fit.coefficients[mine])
         if seconds > _LEAST_SHARE * whole:
             parts.append(name)
             rows.append(np.where(mine, mean, 0.0) / seconds)
@@ -93,15 +94,9 @@ def doubt(fit: StepFit, *, common: float = 0.0, request: float = 0.0) -> Doubt |
         return None
     gradient = np.stack(rows)
     covariance = gradient @ fit.covariance @ gradient.T + common**2
-    if request > 0.0:
-        parts.append("request")
-        covariance = np.block(
-            [[covariance, np.zeros((len(rows), 1))], [np.zeros((1, len(rows))), np.array([[request**2]])]]
-        )
-    covariance = (covariance + covariance.T) / 2.0
     return Doubt(
         parts=tuple(parts),
-        covariance=tuple(tuple(float(f"{value:.6g}") for value in row) for row in covariance),
+        covariance=tuple(tuple(float(f"{value:.6g}") for value in row) for row in (covariance + covariance.T) / 2.0),
         method="covariance of the fitted coefficients at the mean of the samples"
         + (f"; {common:.1%} common to all parts" if common else ""),
     )

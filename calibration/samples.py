@@ -1,10 +1,10 @@
-"""One engine iteration as it was observed: what was in it, and how long it took."""
+"""What was observed of an engine's iterations: what was in them, and how long they took."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["StepSample"]
+__all__ = ["Observed", "Prompted", "StepSample"]
 
 
 @dataclass(frozen=True)
@@ -36,3 +36,28 @@ class StepSample:
     def sequences(self) -> int:
         """Requests in the step."""
         return self.prompts + self.decodes
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """A request that met an engine with nothing else to do: the steps to its first token, and the seconds a client waited for it.
+
+    What a request spends outside of steps is in it once. ``steps`` have no seconds of their own.
+    """
+
+    steps: tuple[StepSample, ...]
+    seconds: float
+    weight: float = 1.0
+    held_out: bool = False
+
+    @classmethod
+    def of(cls, prompt_tokens: int, budget: int, seconds: float) -> Prompted:
+        """A prompt alone, cut to ``budget`` tokens a step."""
+        chunks = []
+        for past in range(0, prompt_tokens, budget):
+            q = min(budget, prompt_tokens - past)
+            chunks.append(StepSample(q, q * (2 * past + q), 1, 0, 0, 0.0))
+        return cls(tuple(chunks), seconds)
+
+
+Observed = StepSample | Prompted

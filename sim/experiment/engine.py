@@ -10,6 +10,7 @@ from sim.serving.settings import EngineSettings
 if TYPE_CHECKING:
     from sim.catalog import Architecture, Gpu
     from sim.config import Deployment
+    from sim.config.fleet import Engine
     from sim.profiles import Profile
 
 __all__ = ["choose_profile", "engine_settings"]
@@ -49,11 +50,11 @@ def engine_settings(
     where: str,
     warnings: list[str],
 ) -> EngineSettings:
-    """Engine settings with vLLM's own defaults for what the scenario leaves out."""
+    """Engine settings: the scenario's, else those of the server that the profile was measured on, else vLLM's own defaults."""
     from sim.hardware.memory import kv_blocks
     from sim.serving.defaults import batch_defaults, batched_tokens_floor
 
-    engine = deployment.engine
+    engine = _as_served(deployment.engine, profile)
     tokens, seqs = batch_defaults(gpu.name, gpu.memory, engine.defaults_for)
     max_model_len = engine.max_model_len or longest or architecture.max_model_len
     asked_tokens = engine.max_num_batched_tokens
@@ -93,3 +94,12 @@ def engine_settings(
         watermark=engine.watermark,
         async_scheduling=engine.async_scheduling,
     )
+
+
+def _as_served(engine: Engine, profile: Profile) -> Engine:
+    """``engine`` with what it leaves out taken from the measured server, where that is known."""
+    if profile.served is None:
+        return engine
+    given = {name for name in engine.model_fields_set if getattr(engine, name) is not None}
+    known = profile.served.model_dump(exclude_none=True)
+    return engine.model_copy(update={name: value for name, value in known.items() if name not in given})

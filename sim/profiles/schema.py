@@ -16,6 +16,7 @@ from sim.profiles.batch import Batch
 from sim.profiles.doubt import Doubt
 from sim.profiles.parts import Count, HeldOut, Micros, Part, Positive, Source, ascending
 from sim.profiles.power import Power
+from sim.profiles.served import Served
 from sim.profiles.startup import Load
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Profile",
     "PromptGrid",
     "Provenance",
+    "Served",
     "Spread",
     "Step",
 ]
@@ -233,6 +235,7 @@ class Profile(Part):
     step: Step | None = None
     batch: Batch | None = None
     memory: Memory
+    served: Served | None = None
     load: Load | None = None
     power: Power | None = None
     hardware: Hardware | None = None

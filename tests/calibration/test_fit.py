@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from calibration import fitted
 from calibration.fit import fit_steps
-from calibration.samples import StepSample
+from calibration.samples import Prompted, StepSample
 from sim.errors import ProfileError
 from sim.perf.compile import step_table
 from sim.profiles.schema import Memory, Profile, Provenance
@@ -45,7 +46,7 @@ def timed(samples: Iterator[StepSample], noise: float = 0.0) -> list[StepSample]
     ]
 
 
-def profile(fit: object, request: float | None = None) -> Profile:
+def profile(fit: object) -> Profile:
     return Profile(
         version=1,
         name="fitted",
@@ -56,7 +57,7 @@ def profile(fit: object, request: float | None = None) -> Profile:
         dtype="bf16",
         kv_dtype="bf16",
         provenance=Provenance(source="test", licence="none", command="none", points=1),
-        step=fitted.step(fit, request=request),  # type: ignore[arg-type]
+        step=fitted.step(fit),  # type: ignore[arg-type]
         memory=Memory(
             weights_bytes=1,
             context_bytes=0,
@@ -101,6 +102,16 @@ def test_the_step_table_of_a_fitted_profile_gives_the_fit(tokens: int, past: int
 
 FIT = fit_steps([*timed(compositions(), 0.05), *timed(compositions(whole=True), 0.05)])
 FITTED = (FIT, step_table(profile(FIT), 16, 512))
+
+
+def test_a_lone_request_gives_what_it_spends_outside_of_steps() -> None:
+    prompts = [Prompted.of(tokens, 512, 0.0) for tokens in (1, 64, 512, 1300)]
+    waits = [replace(one, seconds=0.0043 + sum(truth(step) for step in one.steps)) for one in prompts]
+    fit = fit_steps([*timed(compositions(whole=True)), *waits])
+    assert fitted.step(fit).host.request_us == pytest.approx(4300, rel=0.05)
+    assert fitted.step(fit).host.request_source == "fitted"
+    assert [step.prefill_tokens for step in prompts[3].steps] == [512, 512, 276]
+    assert [step.prefill_work for step in prompts[3].steps] == [512 * 512, 512 * 1536, 276 * (2 * 1024 + 276)]
 
 
 def test_held_out_samples_are_never_seen_by_the_fit() -> None:
@@ -151,13 +162,11 @@ def test_what_the_samples_cannot_tell_is_said() -> None:
 
 
 def test_doubt_scales_parts_and_shares_what_is_common() -> None:
-    plain, shared = fitted.doubt(FIT), fitted.doubt(FIT, common=0.1, request=0.2)
+    plain, shared = fitted.doubt(FIT), fitted.doubt(FIT, common=0.1)
     assert plain is not None
     assert shared is not None
-    assert shared.parts == (*plain.parts, "request")
-    added = np.array(shared.covariance)[:-1, :-1] - np.array(plain.covariance)
+    added = np.array(shared.covariance) - np.array(plain.covariance)
     assert added == pytest.approx(np.full_like(added, 0.01), rel=1e-3)
-    assert shared.covariance[-1][-1] == pytest.approx(0.04)
     assert np.linalg.eigvalsh(np.array(shared.covariance)).min() > -1e-9
 
 

@@ -94,3 +94,18 @@ def test_scenarios_of_one_content_read_their_own_files(write: Write, tmp_path: P
         result = sim.simulate(sim.load(path, changes), replications=1)
         assert result.requests["prompt_tokens"].tolist() == [100, 200]
         trace.unlink()
+
+
+def test_what_the_scenario_leaves_out_is_as_the_profile_was_served(write: Write, tmp_path: Path) -> None:
+    from sim import profiles
+    from sim.profiles.schema import Served
+
+    shipped = profiles.load("h100-sxm/llama-3.1-8b/tp1")
+    served = Served(max_num_seqs=16, max_num_batched_tokens=512, kv_blocks=819, block_size=128, async_scheduling=False)
+    mine = tmp_path / "mine.json"
+    profiles.save(shipped.model_copy(update={"served": served}), mine)
+    changes = {"deployments.chat.profile": str(mine), "deployments.chat.engine.kv_blocks": 400}
+    settings = build(sim.load(write(), changes)).deployments[0].settings
+    assert (settings.max_num_seqs, settings.max_num_batched_tokens, settings.block_size) == (16, 512, 128)
+    assert settings.async_scheduling is False
+    assert settings.kv_blocks == 400  # the scenario says so
