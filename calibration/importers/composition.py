@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from calibration.importers.tables import find
 from sim.errors import ProfileError
+from sim.perf.operations import kv_heads, query_heads
 
 if TYPE_CHECKING:
     from sim.catalog import Architecture, Gpu
@@ -32,11 +33,11 @@ class Kernels:
 
     @property
     def heads(self) -> int:
-        return self.shape.heads // self.tp
+        return query_heads(self.shape, self.tp)
 
     @property
     def kv_heads(self) -> int:
-        return max(self.shape.kv_heads // self.tp, 1)
+        return kv_heads(self.shape, self.tp)
 
 
 def table_path(folder: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,14 +19,15 @@ from calibration.importers.attention import decode, prefill
 from calibration.importers.collectives import Collectives, assumed_link, measured_link
 from calibration.importers.composition import GEMM_DTYPES, Kernels, table_path
 from calibration.importers.gemm import Gemm
-from calibration.importers.memory import memory
-from calibration.importers.naming import check_card, check_split, dtype_name, profile_name
+from calibration.importers.naming import check_card, dtype_name, profile_name
 from calibration.importers.outliers import despiked
 from calibration.importers.tables import find, read, rounded
 from sim import catalog
 from sim.catalog.dtypes import DTYPE_BYTES
 from sim.errors import ProfileError
+from sim.hardware.memory import footprint
 from sim.perf.monotone import Array
+from sim.perf.operations import check_split, elementwise, head, products, reductions, sampler
 from sim.profiles.schema import (
     SCHEMA_VERSION,
     Curve,
@@ -37,17 +38,7 @@ from sim.profiles.schema import (
     Step,
 )
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["import_kernels"]
-
-# Small kernels that no table has, as the layer timings of the RTX PRO 6000 show them: a norm, the rotary embedding and the
-# activation take 2.4 to 2.7 µs with next to no work, and more work goes at the memory's speed.
-SMALL: Final = 2.5e-6
-SAMPLER: Final = 25e-6  # the same card's sampler for one sequence; for many, 1.6 passes over float32 logits
-PASSES: Final = 1.6
-EFFICIENCY: Final = 0.8  # of the catalog's memory bandwidth
 
 
 def import_kernels(
@@ -124,7 +115,7 @@ def import_kernels(
             decode=decodes,
             host=Host(note="kernels were timed one by one; what the host adds between steps was not measured"),
         ),
-        memory=memory(shape, tp, dtype, kernels.kv_dtype),
+        memory=footprint(shape, tp, dtype, kernels.kv_dtype),
     )
 
 
@@ -189,63 +180,29 @@ def _tokens(kernels: Kernels, path: Path, rows: pd.DataFrame, link: Collectives 
     shape, tp = kernels.shape, kernels.tp
     gemm = _gemm(kernels, path, rows, kernels.dtype)
     at = gemm.sizes
-    width = shape.head_dim * (kernels.heads + 2 * kernels.kv_heads)
-    dense = shape.layers - shape.moe_layers
-    products = {
-        "qkv_proj": (width, shape.hidden, shape.layers),
-        "o_proj": (shape.hidden, shape.head_dim * kernels.heads, shape.layers),
-        "gate_up_proj": ((2 if shape.gated_ffn else 1) * shape.ffn / tp, shape.hidden, dense),
-        "down_proj": (shape.hidden, shape.ffn / tp, dense),
-    }
-    if shape.is_moe and shape.shared_ffn:
-        shared = shape.shared_ffn / tp
-        products["shared_gate_up_proj"] = (2 * shared, shape.hidden, shape.moe_layers)
-        products["shared_down_proj"] = (shape.hidden, shared, shape.moe_layers)
+    found = products(shape, tp)
     parts = {
-        name: _curve(kernels, name, at, gemm.seconds(n, k) * times, "composed")
-        for name, (n, k, times) in products.items()
-        if times and n and k
+        name: _curve(kernels, name, at, gemm.seconds(one.columns, one.depth) * one.times, "composed")
+        for name, one in found.items()
     }
     kernels.counts.append(4 * len(parts) * len(at))
-    errors = [gemm.left_out(n, k) for n, k, times in products.values() if times and n and k]
+    errors = [gemm.left_out(one.columns, one.depth) for one in found.values()]
     if shape.is_moe:
         router = _gemm(kernels, path, rows, "bf16")
         parts["router"] = _curve(
             kernels, "router", router.sizes, router.seconds(shape.experts, shape.hidden) * shape.moe_layers, "composed"
         )
         parts["moe"] = _experts(kernels)
-    parts["elementwise"] = _curve(kernels, "elementwise", at, _elementwise(kernels, at), "estimated")
+    small = elementwise(shape, tp, kernels.card.memory_bandwidth, at)
+    parts["elementwise"] = _curve(kernels, "elementwise", at, small, "estimated")
     if link is not None:
-        reduces = (
-            2 * shape.layers + 1
-        )  # after attention and after the MLP of each layer, and after the sharded embedding
         parts["all_reduce"] = _curve(
-            kernels, "all_reduce", at, reduces * link.all_reduce(at * shape.hidden * 2.0), link.source
+            kernels, "all_reduce", at, reductions(shape) * link.all_reduce(at * shape.hidden * 2.0), link.source
         )
     return Curves(
         parts=parts,
         held_out=heldout.summary("GEMM shapes around the model's, each from its neighbours", np.concatenate(errors)),
     )
-
-
-def _elementwise(kernels: Kernels, tokens: Array) -> Array:
-    """Seconds of what moves activations but multiplies no matrices: two fused norms, rotary embedding and activation a layer.
-
-    The kernels of experts and attention bring their own activation and cache write.
-    """
-    shape = kernels.shape
-    dense = shape.layers - shape.moe_layers
-    heads = shape.head_dim * (kernels.heads + kernels.kv_heads)
-    turns = (
-        2.0 if shape.qk_norm else 1.0
-    )  # what touches queries and keys: rotary embedding, and their norm if they have one
-    moved = (
-        2.0 * shape.layers * (2.0 * 4.0 * shape.hidden + turns * 2.0 * heads)
-        + 2.0 * dense * 3.0 * shape.ffn / kernels.tp
-    )
-    once = 2.0 * 2.0 * 2.0 * shape.hidden  # embedding rows and the final norm
-    launches = shape.layers * (2.0 + turns) + dense + 2.0
-    return launches * SMALL + tokens * (moved + once) / (EFFICIENCY * kernels.card.memory_bandwidth)
 
 
 def _experts(kernels: Kernels) -> Curve:
@@ -299,16 +256,16 @@ def _sequences(kernels: Kernels, path: Path, rows: pd.DataFrame, link: Collectiv
     shape = kernels.shape
     gemm = _gemm(kernels, path, rows, "bf16")  # quantised checkpoints keep the LM head as it is
     at = gemm.sizes[gemm.sizes <= 4096]
-    head = gemm.seconds(shape.vocab / kernels.tp, shape.hidden)[: len(at)]
-    sampler = SAMPLER + PASSES * 4.0 * at * shape.vocab / (EFFICIENCY * kernels.card.memory_bandwidth)
+    last = head(shape, kernels.tp)
+    sampling = sampler(shape, kernels.card.memory_bandwidth, at)
     parts = {
-        "lm_head": _curve(kernels, "lm_head", at, head, "composed"),
-        "sampler": _curve(kernels, "sampler", at, sampler, "estimated"),
+        "lm_head": _curve(kernels, "lm_head", at, gemm.seconds(last.columns, last.depth)[: len(at)], "composed"),
+        "sampler": _curve(kernels, "sampler", at, sampling, "estimated"),
     }
     if link is not None:
         parts["all_gather"] = _curve(kernels, "all_gather", at, link.all_gather(at * shape.vocab * 2.0), link.source)
     kernels.counts.append(len(at))
-    errors = gemm.left_out(shape.vocab / kernels.tp, shape.hidden)
+    errors = gemm.left_out(last.columns, last.depth)
     return Curves(
         parts=parts, held_out=heldout.summary("GEMM shapes around the LM head's, each from its neighbours", errors)
     )

@@ -17,14 +17,15 @@ import pandas as pd
 
 from calibration.importers import heldout
 from calibration.importers.collectives import Collectives, assumed_link
-from calibration.importers.memory import memory
 from calibration.importers.mixed import mixed_blocks, spread
-from calibration.importers.naming import check_same, check_split, dtype_name, profile_name
+from calibration.importers.naming import check_same, dtype_name, profile_name
 from calibration.importers.outliers import cleaned
 from calibration.importers.tables import find, read, read_yaml, rounded
 from sim import catalog
 from sim.errors import ProfileError
+from sim.hardware.memory import footprint
 from sim.perf.monotone import Array
+from sim.perf.operations import check_split
 from sim.profiles.schema import (
     SCHEMA_VERSION,
     ContextGrid,
@@ -126,7 +127,7 @@ def import_layers(
             spread=unequal,
             host=Host(note="kernels were timed one by one; what the host adds between steps was not measured"),
         ),
-        memory=memory(shape, tp, dtype, kv_dtype),
+        memory=footprint(shape, tp, dtype, kv_dtype),
     )
 
 

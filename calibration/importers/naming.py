@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sim import catalog
 from sim.catalog.dtypes import DTYPE_BYTES
 from sim.errors import CatalogError, ProfileError, did_you_mean
+from sim.perf.operations import check_split
 
 if TYPE_CHECKING:
     from sim.catalog import Architecture, Gpu
@@ -80,11 +81,3 @@ def _same_model(measured: str, shape: Architecture, model: str) -> bool:
         return True  # a model of the user's own
     words = [_plain(word) for word in model.split("-")]
     return all(word in _plain(measured) for word in words)
-
-
-def check_split(shape: Architecture, tp: int) -> None:
-    """:raises ProfileError: ``tp`` GPUs cannot share the model's attention heads evenly."""
-    if tp < 1 or shape.heads % tp or (shape.kv_heads % tp and tp % shape.kv_heads):
-        raise ProfileError(
-            f"{shape.name} has {shape.heads} heads ({shape.kv_heads} KV), which {tp} GPUs cannot share evenly"
-        )

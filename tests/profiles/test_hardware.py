@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from calibration.importers.memory import memory
 from sim import catalog
-from sim.hardware.memory import activation_bytes, kv_blocks
+from sim.hardware.memory import activation_bytes, footprint, kv_blocks
 from sim.hardware.node import nodes_needed, place
 from tests.profiles.shapes import profile
 
@@ -26,23 +25,23 @@ def test_blocks_are_what_weights_activations_and_context_leave() -> None:
 def test_qwen3_32b_on_two_rtx_pro_6000_has_the_blocks_vllm_reports() -> None:
     # casys-kaist/LLMServingSim, bench/examples/RTXPRO6000/Qwen3-32B/vllm/meta.json: vLLM 0.28, 101,976,440,832 bytes a GPU,
     # utilization 0.92, 2048 tokens, 128 sequences: num_gpu_blocks 28884.
-    kept = memory(catalog.model("qwen3-32b"), 2, "bf16", "bf16")
+    kept = footprint(catalog.model("qwen3-32b"), 2, "bf16", "bf16")
     assert kv_blocks(101_976_440_832, 0.92, kept, 2048, 16, 128) == pytest.approx(28_884, rel=0.005)
 
 
 def test_llama_8b_on_an_80_gb_card_has_room_for_some_430_thousand_tokens() -> None:
     # 0.9 × 79.1 GiB − 15.0 GiB of weights is 56.2 GiB, or 460,000 tokens of 128 KiB, before activations and context.
-    kept = memory(catalog.model("llama-3.1-8b"), 1, "bf16", "bf16")
+    kept = footprint(catalog.model("llama-3.1-8b"), 1, "bf16", "bf16")
     tokens = 16 * kv_blocks(79.1 * GIB, 0.9, kept, 8192)
     assert 425_000 < tokens < 460_000
 
 
 def test_latent_attention_is_not_sharded_and_few_kv_heads_are_copied() -> None:
     latent = catalog.model("deepseek-v3")
-    assert memory(latent, 8, "fp8", "bf16").kv_bytes_per_token == latent.kv_bytes_per_token("bf16")
+    assert footprint(latent, 8, "fp8", "bf16").kv_bytes_per_token == latent.kv_bytes_per_token("bf16")
     grouped = catalog.model("llama-3.1-70b")
-    assert memory(grouped, 4, "bf16", "bf16").kv_bytes_per_token * 4 == grouped.kv_bytes_per_token("bf16")
-    assert memory(grouped, 16, "bf16", "bf16").kv_bytes_per_token * 8 == grouped.kv_bytes_per_token("bf16")
+    assert footprint(grouped, 4, "bf16", "bf16").kv_bytes_per_token * 4 == grouped.kv_bytes_per_token("bf16")
+    assert footprint(grouped, 16, "bf16", "bf16").kv_bytes_per_token * 8 == grouped.kv_bytes_per_token("bf16")
 
 
 def test_groups_are_packed_on_nodes() -> None:
