@@ -94,7 +94,8 @@ def gpu(name: str) -> Gpu:
 def _aliases() -> dict[str, str]:
     """HuggingFace ids, lower case, to catalog names."""
     table: dict[str, dict[str, Any]] = _file("models")["rows"]
-    return {alias.lower(): name for name, row in table.items() for alias in (row["hf_id"], *row.get("aliases", ()))}
+    known = ((name, row.get("hf_id", name), *row.get("aliases", ())) for name, row in table.items())
+    return {alias.lower(): name for name, *aliases in known for alias in aliases}
 
 
 @cache
