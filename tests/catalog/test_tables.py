@@ -189,7 +189,10 @@ def test_no_two_models_share_an_alias() -> None:
     aliases = [
         alias.lower()
         for cells in table("models").values()
-        for alias in {cells["hf_id"]["value"], *(cells["aliases"]["value"] if "aliases" in cells else ())}
+        for alias in {
+            *([cells["hf_id"]["value"]] if "hf_id" in cells else []),
+            *(cells["aliases"]["value"] if "aliases" in cells else []),
+        }
     ]
     assert len(aliases) == len(set(aliases))
 
