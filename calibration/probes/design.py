@@ -1,0 +1,224 @@
+"""Where to measure next: coarse points first, then where interpolation between them is worst, until points kept aside are
+predicted well enough.
+
+A point is a tuple of whole numbers, one or two; what is measured there is one positive number. Interpolation is that of
+:mod:`sim.perf`: linear in the second number within a row, then linear between rows in whatever the work is along the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import exp, log
+from typing import Final
+
+import numpy as np
+
+from sim.perf.monotone import line
+
+__all__ = [
+    "Axis",
+    "Point",
+    "Survey",
+    "Work",
+    "aside",
+    "explore",
+    "free",
+    "geometric",
+    "interpolated",
+    "plain",
+    "refined",
+]
+
+Point = tuple[int, ...]
+Work = Callable[[Point, int], float]
+"""The coordinate of a point along an axis in which times are linear: ``work(point, axis)``."""
+Snap = Callable[[Point], Point]
+"""The nearest point that may be measured."""
+
+CLOSEST: Final = 1.12  # ratio of neighbours between which no point is put
+NOTHING: Final = 4.0  # the ratio that an interval from 0 counts as
+GOLDEN: Final = (
+    0.6180339887498949,
+    0.7548776662466927,
+    0.5698402909980532,
+)  # 1-D, then 2-D: low-discrepancy (R sequence)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Whole numbers from ``low`` to ``high``; ``zero`` if 0 belongs to it too."""
+
+    low: int
+    high: int
+    zero: bool = False
+
+    def coarse(self, ratio: float) -> list[int]:
+        """The ends and points between at most ``ratio`` apart, zero first if it belongs to the axis."""
+        return ([0] if self.zero else []) + geometric(self.low, self.high, ratio)
+
+
+@dataclass
+class Survey:
+    """What an exploration found: the points to fit, those kept aside, and whether it had the time to finish."""
+
+    points: dict[Point, float] = field(default_factory=dict)
+    checks: dict[Point, float] = field(default_factory=dict)
+    complete: bool = True
+
+    def error(self, work: Work) -> float:
+        """90th percentile of the relative errors at the points kept aside; 0 without any."""
+        if not self.checks:
+            return 0.0
+        errors = [abs(interpolated(self.points, at, work) / value - 1.0) for at, value in self.checks.items()]
+        return float(np.quantile(errors, 0.9))
+
+
+def free(point: Point) -> Point:
+    """Any point may be measured."""
+    return point
+
+
+def plain(point: Point, axis: int) -> float:
+    """Times are linear in the number itself."""
+    return float(point[axis])
+
+
+def geometric(low: int, high: int, ratio: float) -> list[int]:
+    """``low`` and ``high`` and numbers between them, evenly spaced by ratio, neighbours at most about ``ratio`` apart."""
+    if high <= low:
+        return [low]
+    steps = max(1, int(np.ceil(log(high / low) / log(ratio) - 1e-9)))
+    return sorted({round(low * (high / low) ** (i / steps)) for i in range(steps + 1)})
+
+
+def aside(axes: Sequence[Axis], count: int, taken: Iterable[Point]) -> list[Point]:
+    """``count`` points spread evenly (by ratio) over the inside of the axes, none of them ``taken``; always the same ones."""
+    found: list[Point] = []
+    used = set(taken)
+    steps = GOLDEN[:1] if len(axes) == 1 else GOLDEN[1:]
+    for i in range(1, 8 * count + 1):
+        point = tuple(
+            round(exp(log(max(axis.low, 1)) + (0.5 + i * step) % 1.0 * log(axis.high / max(axis.low, 1))))
+            for axis, step in zip(axes, steps, strict=True)
+        )
+        if point not in used and len(found) < count:
+            used.add(point)
+            found.append(point)
+    return found
+
+
+def interpolated(points: Mapping[Point, float], at: Point, work: Work = plain) -> float:
+    """The value at ``at`` from ``points`` that are measured; past the ends as :func:`sim.perf.monotone.line` goes on."""
+    if len(at) == 1:
+        grid = sorted(points)
+        return _line(work(at, 0), [work(p, 0) for p in grid], [points[p] for p in grid])
+    rows = sorted({p[0] for p in points})
+    values = []
+    for row in rows:
+        grid = sorted(p for p in points if p[0] == row)
+        values.append(_line(work((row, at[1]), 1), [work(p, 1) for p in grid], [points[p] for p in grid]))
+    return _line(work(at, 0), [work((row, at[1]), 0) for row in rows], values)
+
+
+def _line(x: float, grid: Sequence[float], values: Sequence[float]) -> float:
+    return float(line(np.asarray([x], dtype=float), np.asarray(grid, dtype=float), np.asarray(values, dtype=float))[0])
+
+
+def refined(
+    points: Mapping[Point, float],
+    target: float,
+    work: Work = plain,
+    noise: Mapping[Point, float] | None = None,
+    avoid: Iterable[Point] = (),
+    snap: Snap = free,
+) -> list[Point]:
+    """The points that are most worth measuring next: the middle, by ratio, of an interval about which interpolation is worst.
+
+    Each inner point is predicted from its neighbours along each axis; the worst of those that miss by more than ``target`` and by more
+    than three times their noise decides. Along the second axis that gives one point, along the first a whole new row: all the
+    columns that both its neighbours have. Empty when there is nothing to gain.
+    """
+    blocked = set(points) | set(avoid)
+    for _, axis, at, before, after in sorted(_misses(points, target, work, noise or {}), key=lambda miss: -miss[0]):
+        gaps = sorted(((before, at), (at, after)), key=lambda gap: -_ratio(gap[0][axis], gap[1][axis]))
+        for low, high in gaps:
+            middle = _middle(low[axis], high[axis])
+            if middle is None:
+                continue
+            if axis == len(at) - 1:
+                new = [snap((*at[:axis], middle))]
+            else:
+                shared = {p[1] for p in points if p[0] == low[0]} & {p[1] for p in points if p[0] == high[0]}
+                new = [snap((middle, column)) for column in sorted(shared)]
+            new = [point for point in new if point not in blocked]
+            if new and (axis == len(at) - 1 or len(new) > 1):
+                return new
+    return []
+
+
+def _misses(
+    points: Mapping[Point, float], target: float, work: Work, noise: Mapping[Point, float]
+) -> list[tuple[float, int, Point, Point, Point]]:
+    """(error, axis, point, the one before, the one after) of the inner points that are predicted badly."""
+    found = []
+    for axis in range(len(next(iter(points)))):
+        for at in points:
+            along = sorted(p for p in points if p[:axis] + p[axis + 1 :] == at[:axis] + at[axis + 1 :])
+            i = along.index(at)
+            if not 0 < i < len(along) - 1:
+                continue
+            before, after = along[i - 1], along[i + 1]
+            x0, x, x1 = (work(p, axis) for p in (before, at, after))
+            guess = points[before] + (x - x0) / (x1 - x0) * (points[after] - points[before])
+            error = abs(guess / points[at] - 1.0)
+            if error > max(target, 3.0 * noise.get(at, 0.0)):
+                found.append((error, axis, at, before, after))
+    return found
+
+
+def _ratio(low: int, high: int) -> float:
+    return high / low if low else NOTHING
+
+
+def _middle(low: int, high: int) -> int | None:
+    if high - low < 2 or _ratio(low, high) < CLOSEST:
+        return None
+    middle = round((low * high) ** 0.5) if low else high // 2
+    return middle if low < middle < high else low + 1
+
+
+def explore(
+    measure: Callable[[Point], tuple[float, float]],
+    start: Sequence[Point],
+    checks: Sequence[Point],
+    *,
+    target: float,
+    most: int,
+    in_time: Callable[[], bool],
+    worth_more: Callable[[], bool],
+    work: Work = plain,
+    snap: Snap = free,
+) -> Survey:
+    """Measure ``start``, then ``checks``, then wherever it helps, until the 90th percentile of the errors at ``checks``, which are never
+    fitted, is at most ``target``, nothing is left to gain, or ``most`` points are measured.
+
+    ``measure(point)`` gives the value and its relative noise. ``in_time()`` says whether there is time for the start and the checks,
+    ``worth_more()`` for refining; the survey is not ``complete`` if either said no.
+    """
+    survey = Survey()
+    noise: dict[Point, float] = {}
+    for group, points in ((survey.points, start), (survey.checks, checks)):
+        for point in points:
+            if not in_time():
+                return replace(survey, complete=False)
+            group[point], noise[point] = measure(point)
+    while len(survey.points) + len(survey.checks) < most and survey.error(work) > target:
+        more = refined(survey.points, target, work, noise, survey.checks, snap)
+        if not more:
+            break
+        for point in more:
+            if not worth_more():
+                return replace(survey, complete=False)
+            survey.points[point], noise[point] = measure(point)
+    return survey

@@ -1,0 +1,140 @@
+"""How long something takes: warm-up, then repeats until the median is known well enough.
+
+A record of one timed quantity is ``{"us": samples in the order they came, "median", "cv", "outliers"}``; the median and the coefficient
+of variation are of the samples that are not outliers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from calibration.campaign import Record
+from sim.perf.monotone import Array
+
+__all__ = ["Clock", "Patience", "Run", "WallClock", "fresh", "kept", "noise", "scaled", "timed"]
+
+Run = Callable[[], Any]
+
+MAD: Final = 1.4826  # standard deviation of a normal distribution by its median absolute deviation
+FAR: Final = 5.0  # deviations above the median from which on a sample is an outlier,
+SLACK: Final = 0.1  # if it is also this share above it: on a quiet machine the deviation is next to nothing
+SETTLED: Final = 0.1  # warm-up is over when a run is at most this share faster than the best before it
+
+
+class Clock(Protocol):
+    """What times a run on one kind of device."""
+
+    notes: list[str]
+    shortest: float
+    """Seconds that one sample should span at least, that the clock's own cost does not matter."""
+
+    def prepared(self, run: Run) -> Run:
+        """``run`` as it will be timed."""
+
+    def sample(self, run: Run, times: int) -> float:
+        """Seconds of one ``run``, the mean of ``times`` in a row."""
+
+
+class WallClock:
+    """Wall time, for what runs where it is called."""
+
+    shortest = 2e-4
+
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.notes: list[str] = []
+        self._now = now
+
+    def prepared(self, run: Run) -> Run:
+        """``run`` itself."""
+        return run
+
+    def sample(self, run: Run, times: int) -> float:
+        """Seconds of one ``run``, the mean of ``times`` in a row."""
+        start = self._now()
+        for _ in range(times):
+            run()
+        return (self._now() - start) / times
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When to stop repeating: once the standard error of the median is below ``accuracy`` of it and there are ``least`` samples,
+    or after ``most`` samples, or after ``seconds`` (but never with fewer than three)."""
+
+    least: int = 5
+    most: int = 60
+    accuracy: float = 0.01
+    seconds: float = 0.5
+
+
+def timed(
+    run: Run, clock: Clock, patience: Patience | None = None, now: Callable[[], float] = time.monotonic
+) -> Record:
+    """The record of one ``run``: see the module. ``now`` is the clock that patience is measured with."""
+    patience = patience or Patience()
+    start = now()
+    run = clock.prepared(run)
+    best = clock.sample(run, 1)
+    for _ in range(6):
+        again = clock.sample(run, 1)
+        settled = again > (1.0 - SETTLED) * best
+        best = min(best, again)
+        if settled or now() - start > patience.seconds:
+            break
+    times = max(1, min(10_000, int(np.ceil(clock.shortest / max(best, 1e-9)))))
+    samples: list[float] = []
+    while len(samples) < patience.most:
+        samples.append(clock.sample(run, times) * 1e6)
+        if len(samples) < 3:
+            continue
+        precise = len(samples) >= patience.least and _standard_error(kept(samples)) <= patience.accuracy
+        if precise or now() - start > patience.seconds:
+            break
+    return _record(samples)
+
+
+def fresh(make: Callable[[], Run], clock: Clock, repeats: int) -> Record:
+    """The record of runs that are made anew each time, as what can only be done once."""
+    return _record([clock.sample(make(), 1) * 1e6 for _ in range(repeats)])
+
+
+def kept(samples: Sequence[float]) -> Array:
+    """The samples that are not outliers: not far above the median by their own median deviation."""
+    values = np.asarray(samples, dtype=float)
+    middle = np.median(values)
+    deviation = MAD * float(np.median(np.abs(values - middle)))
+    return np.asarray(values[values <= middle + np.maximum(FAR * deviation, SLACK * middle)])
+
+
+def noise(record: Record) -> float:
+    """Relative standard error of the record's median."""
+    return _standard_error(kept(record["us"]))
+
+
+def scaled(record: Record, factor: float) -> Record:
+    """The record of ``factor`` such runs after one another."""
+    return _record([value * factor for value in record["us"]])
+
+
+def _standard_error(values: Array) -> float:
+    middle = float(np.median(values))
+    if len(values) < 2 or middle <= 0.0:
+        return 0.0
+    deviation = MAD * float(np.median(np.abs(values - middle)))
+    return float(np.sqrt(np.pi / 2.0 / len(values))) * deviation / middle
+
+
+def _record(samples: Sequence[float]) -> Record:
+    good = kept(samples)
+    mean = float(good.mean())
+    return {
+        "us": [float(f"{value:.5g}") for value in samples],
+        "median": float(f"{np.median(good):.6g}"),
+        "cv": round(float(good.std()) / mean, 4) if mean > 0.0 else 0.0,
+        "outliers": len(samples) - len(good),
+    }
