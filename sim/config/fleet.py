@@ -164,6 +164,11 @@ class Engine(Part):
     host_overhead: Seconds | None = Field(
         default=None, description="Time a step that no kernel accounts for, in place of the profile's."
     )
+    request_overhead: Seconds | None = Field(
+        default=None,
+        description="Time of a request outside of the engine's steps (network, HTTP, tokenising), in place of the profile's."
+        " All of it passes before the engine sees the request.",
+    )
 
     @model_validator(mode="after")
     def _as_the_engine_checks(self) -> Engine:

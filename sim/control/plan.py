@@ -29,7 +29,8 @@ class DeploymentPlan:
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """``users`` of workload number ``workload``: each issues the workload's next row ``think`` seconds after its last one ended."""
+    """``users`` of workload number ``workload``: each issues the workload's next row ``think`` seconds after its last one ended, as
+    the engine's clock has it: what a request takes outside of the engine is in it."""
 
     workload: int
     users: int

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sim.control.plan import FleetPlan
     from sim.control.router import Router
     from sim.perf.steptable import StepTable
+    from sim.profiles import Profile
 
 __all__ = ["Placed", "System", "build", "leaves_nothing_to_chance", "plan"]
 
@@ -40,6 +41,8 @@ class Placed:
     gpus: int
     nodes: float
     usd_per_hour: float
+    request_overhead: float
+    """Seconds from when a client sends a request until the engine sees it."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,21 @@ def _place(scenario: Scenario, number: int, machine: Machine, nodes: float, warn
         gpus=deployment.replicas * deployment.tensor_parallel,
         nodes=nodes,
         usd_per_hour=nodes * machine.usd_per_hour,
+        request_overhead=_request_overhead(deployment.engine.request_overhead, profile, where, warnings),
     )
+
+
+def _request_overhead(given: float | None, profile: Profile, where: str, warnings: list[str]) -> float:
+    """Seconds on the time grid, the scenario's or else the profile's."""
+    from sim.kernel.clock import on_grid
+
+    seconds = on_grid(profile.steps.host.request_us * 1e-6 if given is None else given)
+    if seconds:
+        whose = f"as profile {profile.name} has it" if given is None else "as the scenario says"
+        warnings.append(
+            f"{where}: TTFT and E2E hold {seconds * 1e3:.3g} ms of a request outside of the engine's steps, {whose}"
+        )
+    return seconds
 
 
 def _serving(scenario: Scenario) -> list[int]:
@@ -176,10 +193,13 @@ def leaves_nothing_to_chance(scenario: Scenario) -> bool:
 def plan(system: System, replication: int) -> FleetPlan:
     """Draw the requests of one replication and give each router its stream. TraceError when a trace cannot be read."""
     from sim.control.plan import ClosedLoop, DeploymentPlan, FleetPlan
+    from sim.kernel.clock import on_grid
     from sim.workload.table import draw
 
     run = system.scenario.run
     table = draw(system.scenario.workloads, run.duration, run.requests, run.seed, replication)
+    # engines run by clocks that are late by the request overhead (ReplicationRecord.of); users wait for it once a request
+    overheads = [system.deployments[number].request_overhead for number in system.deployment_of]
     return FleetPlan(
         table=table,
         deployments=[
@@ -194,7 +214,7 @@ def plan(system: System, replication: int) -> FleetPlan:
         ],
         deployment_of=system.deployment_of,
         closed_loops=[
-            ClosedLoop(number, workload.arrivals.closed_loop, workload.arrivals.think)
+            ClosedLoop(number, workload.arrivals.closed_loop, on_grid(workload.arrivals.think) + overheads[number])
             for number, workload in enumerate(system.scenario.workloads)
             if workload.arrivals.closed_loop is not None
         ],

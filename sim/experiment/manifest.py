@@ -39,6 +39,7 @@ def manifest(scenario: Scenario, replications: int, *, exact: bool) -> dict[str,
                 "usd_per_hour": placed.usd_per_hour,
                 "profile": placed.profile,
                 "profile_source": placed.profile_source,
+                "request_overhead_s": placed.request_overhead,
                 "engine": {name: getattr(placed.settings, name) for name in placed.settings.__dataclass_fields__},
                 "router": {"kind": placed.router_kind, **placed.router_parameters},
             }

@@ -21,7 +21,7 @@ _SAMPLES = 240  # on a timeline, when the scenario does not say how often
 
 def replicate(scenario: Scenario, replication: int) -> ReplicationRecord:
     """Run replication number ``replication``; its outcome depends on nothing but the scenario and that number."""
-    from sim.observe.record import DeploymentFacts, ReplicationRecord, WorkloadFacts
+    from sim.observe.record import DeploymentFacts, ReplicationRecord, WorkloadFacts, latest
 
     system = build(scenario)
     drawn = plan(system, replication)
@@ -29,7 +29,12 @@ def replicate(scenario: Scenario, replication: int) -> ReplicationRecord:
     ledger, timeline, outside = _run(scenario, drawn, horizon)
     deployments = tuple(
         DeploymentFacts(
-            placed.name, placed.replicas, placed.gpus, placed.usd_per_hour, kv_blocks=placed.settings.kv_blocks - 1
+            placed.name,
+            placed.replicas,
+            placed.gpus,
+            placed.usd_per_hour,
+            kv_blocks=placed.settings.kv_blocks - 1,
+            request_overhead=placed.request_overhead,
         )
         for placed in system.deployments
     )
@@ -44,7 +49,7 @@ def replicate(scenario: Scenario, replication: int) -> ReplicationRecord:
         workloads=workloads,
         deployments=deployments,
         deployment_of=system.deployment_of,
-        horizon=_window_end(scenario, drawn, ledger, horizon),
+        horizon=_window_end(scenario, drawn, ledger, horizon, latest(ledger, deployments)),
         timeline=timeline,
         events=[*_extrapolations(system, outside), *_exhausted(scenario, drawn, ledger)],
     )
@@ -67,11 +72,11 @@ def _limited(scenario: Scenario, drawn: FleetPlan) -> bool:
     return limit is not None and int(counts.min()) >= limit
 
 
-def _window_end(scenario: Scenario, drawn: FleetPlan, ledger: Ledger, horizon: float) -> float:
-    """``horizon``, or the end of closed loops whose users had no more requests to send before it."""
+def _window_end(scenario: Scenario, drawn: FleetPlan, ledger: Ledger, horizon: float, end: float) -> float:
+    """``horizon``, or the ``end`` of closed loops whose users had no more requests to send before it."""
     if drawn.closed_loops and _limited(scenario, drawn) and ledger.issued >= len(drawn.table):
-        return min(horizon, ledger.end_time)
-    return horizon if math.isfinite(horizon) else ledger.end_time
+        return min(horizon, end)
+    return horizon if math.isfinite(horizon) else end
 
 
 def _run(scenario: Scenario, drawn: FleetPlan, horizon: float) -> tuple[Ledger, dict[str, list[float]], list[int]]:

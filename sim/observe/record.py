@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sim.serving.ledger import Ledger
     from sim.workload.table import RequestTable
 
-__all__ = ["DeploymentFacts", "ReplicationRecord", "WorkloadFacts"]
+__all__ = ["DeploymentFacts", "ReplicationRecord", "WorkloadFacts", "latest"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -53,7 +53,8 @@ class DeploymentFacts:
     """One deployment as its replicas are read.
 
     ``gpus`` and ``usd_per_hour`` are those of the whole deployment, all replicas together; ``kv_blocks`` is what one replica can
-    give to requests (vLLM's count less the reserved block 0).
+    give to requests (vLLM's count less the reserved block 0). ``request_overhead`` seconds pass until a request that was sent is
+    seen by the engine: its ledger's clock, on which a request arrives when it is sent, is late by as much.
     """
 
     name: str
@@ -61,6 +62,12 @@ class DeploymentFacts:
     gpus: int
     usd_per_hour: float
     kv_blocks: int
+    request_overhead: float = 0.0
+
+
+def latest(ledger: Ledger, deployments: Sequence[DeploymentFacts]) -> float:
+    """When the last thing happened, by the clients' clock."""
+    return ledger.end_time + max(deployment.request_overhead for deployment in deployments)
 
 
 @dataclass(eq=False)
@@ -78,9 +85,9 @@ class ReplicationRecord:
     ``itl_counts[i]`` tokens came ``[itl_edges[i], itl_edges[i + 1])`` seconds after the one before; ``itl_total`` is their exact sum.
     ``replicas`` holds arrays by global replica: ``busy_s``, ``sequence_seconds``, ``peak_blocks``, and further totals.
     ``timeline`` holds arrays of samples: ``t_s``, ``replica`` (global), ``running``, ``waiting``, ``kv_used`` (blocks), ``busy_s``
-    (seconds in steps since the start). ``events`` are decisions other than rejections, which are read from the rows: dicts with
-    ``t_s``, ``kind`` and, where they apply, ``deployment``, ``replica``, ``request``, ``reason``; other keys become details.
-    ``reasons`` says why a row (by its number) was not served. ``area_requests`` is the time integral of the number of requests in
+    (seconds in steps since the start), on the engines' clocks. ``events`` are decisions other than rejections, which are read from
+    the rows: dicts with ``t_s``, ``kind`` and, where they apply, ``deployment``, ``replica``, ``request``, ``reason``; other keys
+    become details. ``reasons`` says why a row (by its number) was not served. ``area_requests`` is the time integral of the number of requests in
     the system, counted apart from the rows. No request arrives after ``horizon`` (infinite: the last arrival counts instead); the last
     thing happens at ``end``.
 
@@ -206,20 +213,30 @@ class ReplicationRecord:
         timeline: Mapping[str, Any] | None = None,
         events: Sequence[Mapping[str, Any]] = (),
     ) -> ReplicationRecord:
-        """The record of a fleet's ledger. ``deployment_of[w]`` serves workload ``w``; the rest as in the class."""
+        """The record of a fleet's ledger, by the clients' clock. ``deployment_of[w]`` serves workload ``w``; the rest as in the class.
+
+        What an engine did to a request, turning it away included, the client sees later by the deployment's request overhead.
+        """
+        deployment = np.asarray(deployment_of, np.int64)[table.workload]
+        late = np.array([facts.request_overhead for facts in deployments])[deployment]
+        came = np.asarray(ledger.arrival, np.float64) <= ledger.end_time  # False for NaN
+        arrival, ended = np.where(came, ledger.arrival, np.nan), np.asarray(ledger.end, np.float64)
+        end = latest(ledger, deployments)
+        stays_longer = np.where(np.isnan(ended), end - ledger.end_time, late)
         return cls(
             replication=replication,
             columns={
-                "arrival_s": np.asarray(ledger.arrival, np.float64),
+                "arrival_s": arrival,
+                "queued_s": arrival + late,
                 "prompt_tokens": table.prompt_tokens,
                 "output_tokens": table.output_tokens,
                 "priority": table.priority,
                 "workload": table.workload,
-                "deployment": np.asarray(deployment_of, np.int64)[table.workload],
+                "deployment": deployment,
                 "replica": np.asarray(ledger.replica, np.int64),
-                "scheduled_s": np.asarray(ledger.scheduled, np.float64),
-                "first_token_s": np.asarray(ledger.first_token, np.float64),
-                "end_s": np.asarray(ledger.end, np.float64),
+                "scheduled_s": np.asarray(ledger.scheduled, np.float64) + late,
+                "first_token_s": np.asarray(ledger.first_token, np.float64) + late,
+                "end_s": ended + late,
                 "preemptions": np.asarray(ledger.preemptions, np.int64),
                 "outcome": np.asarray(ledger.outcome, np.int64),
             },
@@ -237,9 +254,9 @@ class ReplicationRecord:
                 "peak_running": np.asarray(ledger.peak_running, np.float64),
                 "peak_blocks": np.asarray(ledger.peak_blocks, np.float64),
             },
-            area_requests=ledger.area,
+            area_requests=ledger.area + float(stays_longer[came].sum()),
             horizon=horizon,
-            end=ledger.end_time,
+            end=end,
             timeline=dict(timeline or {}),
             events=[dict(event) for event in events],
             reasons=dict(ledger.reason),
