@@ -15,8 +15,7 @@ from calibration.runs import RequestLog
 from sim.errors import ConfigError, Problem, ProfileError
 
 if TYPE_CHECKING:
-    from sim.observe.result import Result
-    from sim.profiles import Profile
+    from sim import Profile, Result
 
 __all__ = ["ITL_FIGURES", "replay"]
 
@@ -36,8 +35,8 @@ def replay(
     ``engine`` are engine settings by their scenario names (``max_num_seqs``, ``kv_blocks``, ``async_scheduling``, ...); None
     stands for the default. ``architecture`` is a catalog name or a config.json, by default the profile's model.
 
-    ``about`` holds ``itl``, the figures :data:`ITL_FIGURES` of all inter-token latencies in seconds (single ones are not kept), and
-    ``warnings``, sentences. :raises ProfileError: no request can be simulated, or the profile is of a model that does not
+    ``about`` holds ``itl``, the figures :data:`ITL_FIGURES` of all inter-token latencies in seconds (single ones are not kept),
+    ``engine``, the settings as they were in the end, and ``warnings``, sentences. :raises ProfileError: no request can be simulated, or the profile is of a model that does not
     generate. :raises ConfigError: a setting that cannot be right.
     """
     import sim
@@ -115,6 +114,7 @@ def _log(profile: Profile, run: RequestLog, rows: Any, result: Result, warnings:
         source=f"simulated with {profile.name}",
         about={
             "itl": {name: result.summary[f"itl_{name}"].value for name in ITL_FIGURES},
+            "engine": result.manifest["deployments"][_NAME]["engine"],
             "warnings": warnings,
         },
     )

@@ -103,6 +103,7 @@ class Validation:
         return {
             "profile": self.profile,
             "against": [run.source for run in self.measured],
+            "engine": self.predicted[0].about["engine"],
             "verdict": sentence(self),
             "judgements": judgements(self.whole),
             "whole": self.whole.to_json(),

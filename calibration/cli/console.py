@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from calibration.campaign import Campaign
     from sim.profiles import Profile
 
-__all__ = ["Show", "exits", "interruptible", "progress", "stdout", "summary", "write"]
+__all__ = ["Show", "exits", "interruptible", "print_json", "progress", "stdout", "summary", "write"]
 
 Show = Callable[[int, int, str], None]
 
@@ -91,6 +93,20 @@ def stdout() -> Console:
     if sys.stdout.isatty():
         return Console(highlight=False, emoji=False, markup=False)
     return Console(highlight=False, emoji=False, markup=False, width=100)
+
+
+def print_json(value: Any) -> None:
+    """``value`` as JSON on stdout; null for what is not a finite number."""
+    content = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(content + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def write(make: Callable[[], Profile], out: Path) -> None:

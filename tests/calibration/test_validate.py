@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from calibration.cli import app
 from calibration.importers.requests import read_run
 from calibration.intervals import mean_error
 from calibration.replay import replay
@@ -207,6 +211,90 @@ def test_two_runs_must_be_of_the_same_requests() -> None:
         validate(constant(), [served(), other], engine=ENGINE)
 
 
+# --- the command
+
+
+def invoke(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["validate", *arguments])
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> tuple[str, str]:
+    """A profile file 20 % too fast for the run beside it."""
+    profile, run = tmp_path / "toy.json", tmp_path / "run.csv"
+    profiles.save(constant(800.0), profile)
+    log = alone()
+    rows = zip(log.sent, log.prompt, log.output, log.ttft, log.e2e, strict=True)
+    run.write_text(
+        "sent_s,prompt_tokens,output_tokens,ttft_s,e2e_s\n"
+        + "".join(",".join(map(repr, map(float, row))) + "\n" for row in rows)
+    )
+    return str(profile), str(run)
+
+
+SETTINGS = [text for name, value in ENGINE.items() for text in ("--set", f"{name}={value}")]
+
+
+def test_the_command_says_errors_settings_and_a_verdict(toy: tuple[str, str]) -> None:
+    profile, run = toy
+    result = invoke(profile, "--against", run, *SETTINGS)
+    assert result.exit_code == 0, result.output
+    for said in (
+        "toy/constant against run.csv",
+        "200 requests",
+        "max_num_seqs 8",
+        "synchronous",
+        "−20.0 %",
+        "do not decide on TTFT",
+    ):
+        assert said in " ".join(result.stdout.split())
+
+
+def test_json_holds_what_the_table_shows(toy: tuple[str, str]) -> None:
+    profile, run = toy
+    found = json.loads(invoke(profile, "--against", run, "--json", *SETTINGS).stdout)
+    assert found["judgements"] == {"ttft": "outside", "tpot": "outside", "e2e": "outside"}
+    assert found["whole"]["errors"]["e2e"]["p90"]["error"] == pytest.approx(-0.2, abs=1e-5)
+    assert found["engine"]["kv_blocks"] == 9000
+    assert found["whole"]["in_system"] == [0, 0]
+
+
+@pytest.mark.parametrize(("tolerance", "code"), [("19%", 1), ("0.21", 0)])
+def test_check_decides_the_exit_code(toy: tuple[str, str], tolerance: str, code: int) -> None:
+    profile, run = toy
+    assert invoke(profile, "--against", run, "--check", tolerance, *SETTINGS).exit_code == code
+
+
+def test_the_picture_is_a_png_and_the_same_twice(toy: tuple[str, str], tmp_path: Path) -> None:
+    profile, run = toy
+    pictures = []
+    for name in ("a.png", "b.png"):
+        assert invoke(profile, "--against", run, "--figure", str(tmp_path / name), *SETTINGS).exit_code == 0
+        pictures.append((tmp_path / name).read_bytes())
+    assert pictures[0].startswith(b"\x89PNG")
+    assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--set", "max_num_seq=8"), "did you mean 'max_num_seqs'"),
+        (("--set", "max_num_seqs"), "--set: 'max_num_seqs' is not NAME=VALUE"),
+        (("--check", "five"), "--check: 'five' is not a fraction"),
+        (("--figure", "nowhere/v.png"), "nowhere/v.png: No such file or directory"),
+        (("--against", "absent.csv"), "absent.csv"),
+        (("--model", "llama-3.1-8c"), "did you mean 'llama-3.1-8b'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(toy: tuple[str, str], arguments: tuple[str, ...], said: str) -> None:
+    profile, run = toy
+    result = invoke(profile, "--against", run, *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not result.stdout
+
+
 # --- real runs
 
 
@@ -225,8 +313,6 @@ def test_the_recorded_run_of_vllm_on_an_rtx_pro_6000_is_met_as_documented() -> N
 
 def test_two_recorded_runs_of_one_server_differ_by_what_their_summaries_say() -> None:
     """The means in light_a_summary.json and light_b_summary.json, of the same requests sent twice."""
-    import json
-
     folder = shared("truth", "vllm-0.32_cpu_llama-40m")
     summaries = [json.loads((folder / f"light_{one}_summary.json").read_text())["summary"] for one in "ab"]
     runs = [read_run(folder / f"light_{one}_requests.csv") for one in "ab"]
