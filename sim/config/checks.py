@@ -188,16 +188,23 @@ def _engine(index: int, deployment: Deployment, model: Model | None, say: Say) -
 def _profile(index: int, deployment: Deployment, model: Model | None, pool: Pool | None, say: Say) -> None:
     """There is a profile, taken at the deployment's parallelism."""
     from sim import catalog, profiles
+    from sim.profiles import described_by_profile
 
-    name, size, where = deployment.profile, deployment.tensor_parallel, ("deployments", index)
+    size, where = deployment.tensor_parallel, ("deployments", index)
+    name, given = deployment.profile, "profile"
     if name is None:
         if model is None or pool is None:
             return
-        shape, gpu = catalog.model(model.architecture).name, pool.machine().gpu
+        shape = catalog.model(model.architecture).name
+        name, given = pool.machine().profile_of(shape), "tensor_parallel"
+    if name is None:
+        machine = pool.machine()
+        gpu = machine.device.name
         if profiles.find(shape, gpu, size, model.dtype) is None:
             known = ", ".join(found for found in profiles.names() if f"/{shape}/" in found) or "none"
             of = f"{shape} on {gpu} at tensor_parallel {size}, {model.dtype}"
-            say(where, f"needs profile: none is shipped for {of}; shipped for {shape}: {known}")
+            own = f"; the pool's is of {profiles.load(machine.gpu).model}" if described_by_profile(machine.gpu) else ""
+            say(where, f"needs profile: none is shipped for {of}; shipped for {shape}: {known}{own}")
         return
     if name in profiles.names():
         measured = int(_PARALLEL.findall(name)[-1])  # the name says it; reading the file takes longer than all the rest
@@ -207,7 +214,8 @@ def _profile(index: int, deployment: Deployment, model: Model | None, pool: Pool
         except TwinferError:
             return  # said where the name was read
     if measured != size:
-        say((*where, "profile"), f"was measured with tensor_parallel {measured}, the deployment has {size}")
+        of = "" if given == "profile" else f"the pool's profile {name} "
+        say((*where, given), f"{of}was measured with tensor_parallel {measured}, the deployment has {size}")
 
 
 def _ends(parts: Parts, tree: Node, say: Say) -> None:

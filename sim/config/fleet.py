@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sim.config.units import shown
 from sim.config.values import Flag, Name, Part, Seconds, Share, checked, choice, fault, real, whole
+
+if TYPE_CHECKING:
+    from sim.catalog import Gpu
 
 __all__ = ["Cluster", "Deployment", "Engine", "Machine", "Model", "Pool", "Router"]
 
@@ -28,9 +31,9 @@ def _instance(name: str) -> object:
 
 
 def _gpu(name: str) -> object:
-    from sim import catalog
+    from sim import profiles
 
-    return catalog.gpu(name)
+    return profiles.device(name)
 
 
 def _profile(name: str) -> object:
@@ -67,11 +70,25 @@ class Model(Part):
 
 @dataclass(frozen=True)
 class Machine:
-    """One node of a pool: its GPUs (by catalog name) and dollars an hour for all of it."""
+    """One node of a pool: its GPUs (by catalog name, or by the profile that describes them) and dollars an hour for all of it."""
 
     gpu: str
     gpus: int
     usd_per_hour: float
+
+    @property
+    def device(self) -> Gpu:
+        """One of its GPUs, looked up."""
+        from sim import profiles
+
+        return profiles.device(self.gpu)
+
+    def profile_of(self, architecture: str) -> str | None:
+        """The profile that describes its GPUs, if it is of that model; else None."""
+        from sim import profiles
+
+        own = profiles.described_by_profile(self.gpu) and profiles.load(self.gpu).is_of(architecture)
+        return self.gpu if own else None
 
 
 class Pool(Part):
@@ -81,7 +98,10 @@ class Pool(Part):
     instance: Annotated[str, checked(_instance, "instances")] | None = Field(
         default=None, description="A machine of the catalog, like aws/p5.48xlarge, with its GPUs and price."
     )
-    gpu: Annotated[str, checked(_gpu, "gpus")] | None = Field(default=None, description="A GPU of the catalog.")
+    gpu: Annotated[str, checked(_gpu, "gpus")] | None = Field(
+        default=None,
+        description="A GPU of the catalog, or a profile of hardware that it lacks: the hardware part of a profile file.",
+    )
     gpus_per_node: Annotated[int, whole(1, 1024)] | None = Field(
         default=None, description="GPUs in a machine. Default: 1."
     )
@@ -231,7 +251,9 @@ class Deployment(Part):
     replicas: Annotated[int, whole(1, 100_000)] = Field(default=1, description="Engines side by side.")
     tensor_parallel: Annotated[int, whole(1, 1024)] = Field(default=1, description="GPUs of one replica.")
     profile: Annotated[str, checked(_profile, "profiles")] | None = Field(
-        default=None, description="Measured step times: a shipped name like h100-sxm/llama-3.1-8b/tp1, or a file."
+        default=None,
+        description="Measured step times: a shipped name like h100-sxm/llama-3.1-8b/tp1, or a file. Default: the pool's, if its"
+        " gpu is a profile of this model, else the shipped one for model, GPU, tensor_parallel and dtype.",
     )
     engine: Engine = Field(default_factory=Engine, description="Engine settings.")
     router: Router = Field(default_factory=Router, description="How requests are spread over replicas.")

@@ -299,6 +299,8 @@ def _with_files(tree: Node) -> Node:
             known = catalog.names("models")
         elif kind == "profile":
             known = profiles.names()
+        elif kind == "gpu":
+            known = [*catalog.names("gpus"), *profiles.names()]
         elif kind == "trace":
             known = catalog.names("traces")
         tree = _replaced(tree, steps, replace(node, value=_opened(node.value, node.place.folder, known, kind)))
@@ -310,6 +312,9 @@ def _file_fields(tree: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:
     for name, model in (models.fields if models is not None else {}).items():
         if model.child("architecture"):
             yield ("models", name, "architecture"), "architecture"
+    for index, pool in enumerate(_listed(tree.fields.get("cluster"), "pools")):
+        if pool.child("gpu"):
+            yield ("cluster", "pools", index, "gpu"), "gpu"
     for index, deployment in enumerate(_listed(tree, "deployments")):
         if deployment.child("profile"):
             yield ("deployments", index, "profile"), "profile"

@@ -114,6 +114,8 @@ class Scenario(Part):
         content = self.model_dump(mode="json", exclude={"question", "options"})
         for model in content["models"].values():
             model["architecture"] = _fingerprint(model["architecture"])
+        for pool in content["cluster"]["pools"]:
+            pool["gpu"] = _fingerprint(pool["gpu"])
         for deployment in content["deployments"]:
             deployment["profile"] = _fingerprint(deployment["profile"])
         for workload in content["workloads"]:

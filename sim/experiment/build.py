@@ -119,7 +119,9 @@ def _place(scenario: Scenario, number: int, machine: Machine, nodes: float, warn
     deployment = scenario.deployments[number]
     model = scenario.models[deployment.model]
     architecture = catalog.model(model.architecture)
-    gpu = catalog.gpu(machine.gpu)
+    gpu = machine.device
+    if deployment.profile is None:
+        deployment = deployment.model_copy(update={"profile": machine.profile_of(architecture.name)})
     where = f"deployments.{deployment.name}"
     profile = choose_profile(deployment, model.dtype, architecture, gpu, where, warnings)
     try:

@@ -31,8 +31,9 @@ def choose_profile(
             )
         return profiles.load(name)
     profile = profiles.load(deployment.profile)
+    model = architecture.name if profile.is_of(architecture.name) else profile.model
     for what, measured, wanted in (
-        ("model", profile.model, architecture.name),
+        ("model", model, architecture.name),
         ("GPU", profile.gpu, gpu.name),
         ("dtype", profile.dtype, dtype),
     ):

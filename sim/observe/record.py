@@ -87,9 +87,9 @@ class ReplicationRecord:
     ``timeline`` holds arrays of samples: ``t_s``, ``replica`` (global), ``running``, ``waiting``, ``kv_used`` (blocks), ``busy_s``
     (seconds in steps since the start), on the engines' clocks. ``events`` are decisions other than rejections, which are read from
     the rows: dicts with ``t_s``, ``kind`` and, where they apply, ``deployment``, ``replica``, ``request``, ``reason``; other keys
-    become details. ``reasons`` says why a row (by its number) was not served. ``area_requests`` is the time integral of the number of requests in
-    the system, counted apart from the rows. No request arrives after ``horizon`` (infinite: the last arrival counts instead); the last
-    thing happens at ``end``.
+    become details. ``reasons`` says why a row (by its number) was not served. ``area_requests`` is the time integral of the number of
+    requests in the system, counted apart from the rows. No request arrives after ``horizon`` (infinite: the last arrival counts
+    instead); the last thing happens at ``end``.
 
     Raises SimulationError when the columns do not fit each other or Little's law does not hold.
     """

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from sim.errors import ProfileError
+from sim.errors import CatalogError, ProfileError
 from sim.profiles.batch import Batch
 from sim.profiles.doubt import Doubt
 from sim.profiles.parts import Count, HeldOut, Micros, Part, Positive, Source, ascending
@@ -255,6 +255,17 @@ class Profile(Part):
         if self.step is None:
             raise ProfileError(f"{self.name}: is of a model that does not generate: it has batch times, no step times")
         return self.step
+
+    def is_of(self, architecture: str) -> bool:
+        """Whether its model is the architecture of that name, aliases understood."""
+        from sim import catalog
+
+        if self.model == architecture:
+            return True
+        try:
+            return catalog.model(self.model).name == architecture
+        except CatalogError:
+            return False  # a name that only the measured server knows
 
     def dump(self) -> dict[str, Any]:
         """As plain JSON data, unset optional parts left out."""
