@@ -1,28 +1,23 @@
-"""The collectives of tensor parallelism: measured tables of them, or the catalog's links with a stated assumption."""
+"""The collectives of tensor parallelism: measured tables of them, or what the roofline predicts of the catalog's links."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log2
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 from calibration.importers.outliers import despiked
 from calibration.importers.tables import read
+from sim.perf import efficiency as times
+from sim.perf.efficiency import Efficiency, Rates
 from sim.perf.monotone import Array, isotonic, line
+from sim.perf.roofline import fitted
 
 if TYPE_CHECKING:
     from sim.catalog import Gpu
 
 __all__ = ["Collectives", "assumed_link", "measured_link"]
-
-# PCIe: NCCL 2.29 between two RTX PRO 6000 on PCIe 5 x16 (casys-kaist/LLMServingSim, profiler/perf/RTXPRO6000/hardware.yaml):
-# all-reduce 12.7 µs at 4 KB, 41 µs at 1 MB, 587 µs at 21 MB: 12.5 µs and 36.5 GB/s, 0.57 of the link's 64 GB/s one way;
-# all-gather 10.5 µs and 21 MB from each in 683 µs, 0.49 of it. Latency grows with the depth of the tree.
-PCIE: Final = {"latency": 12.5e-6, "reduce": 0.57, "gather": 0.49}
-# NVLink: NCCL 2.29 on H100 SXM (aiconfigurator): 6.2, 9.5, 15.7 µs for 2, 4, 8 GPUs; 0.71 of 450 GB/s one way between two.
-NVLINK: Final = {"latency": 3.0e-6, "each": 1.6e-6, "fraction": 0.71}
 
 
 @dataclass(frozen=True)
@@ -36,23 +31,19 @@ class Collectives:
 
 
 def assumed_link(card: Gpu, tp: int) -> Collectives:
-    """Ring collectives over the catalog's link of ``card``: NVLink where it has one, else PCIe."""
-    share = (tp - 1) / tp
-    if card.nvlink_bandwidth:
-        one_way = card.nvlink_bandwidth
-        latency = NVLINK["latency"] + NVLINK["each"] * tp
-        reduce = gather = NVLINK["fraction"] * one_way
-        name = f"NVLink, {NVLINK['fraction']:.0%} of {one_way / 1e9:.0f} GB/s one way"
-    else:
-        one_way = card.pcie_bandwidth
-        latency = PCIE["latency"] * max(log2(tp), 1.0)
-        reduce, gather = PCIE["reduce"] * one_way, PCIE["gather"] * one_way
-        name = f"PCIe, {PCIE['reduce']:.0%} of {one_way / 1e9:.0f} GB/s one way"
+    """Those the roofline predicts over the link of ``card``: NVLink where it has one, else PCIe."""
+    rates, e = Rates.of(card), Efficiency(**fitted().efficiency)
+    start = float(times.all_reduce(e, rates, 0.0, tp)) * 1e6
+    over = (
+        f"over NVLink of {card.nvlink_bandwidth / 1e9:.0f} GB/s one way, as near to it as other GPUs come"
+        if card.nvlink_bandwidth
+        else f"over PCIe of {card.pcie_bandwidth / 1e9:.0f} GB/s one way, as NCCL is between two rtx-pro-6000"
+    )
     return Collectives(
-        all_reduce=lambda size: latency + 2.0 * share * size / reduce,
-        all_gather=lambda size: 0.8 * latency + share * size / gather,
+        all_reduce=lambda size: times.all_reduce(e, rates, size, tp),
+        all_gather=lambda size: times.all_gather(e, rates, size, tp),
         source="assumed",
-        note=f"collectives were not measured: NCCL rings over {name}, {latency * 1e6:.1f} µs each",
+        note=f"collectives were not measured: predicted {over}, {start:.1f} µs each",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,7 +14,7 @@ from sim.perf.operations import kv_heads, query_heads
 if TYPE_CHECKING:
     from sim.catalog import Architecture, Gpu
 
-__all__ = ["GEMM_DTYPES", "Kernels", "table_path"]
+__all__ = ["GEMM_DTYPES", "Kernels", "newest", "table_path"]
 
 GEMM_DTYPES: Final = {"bf16": ("bfloat16", "float16"), "fp16": ("float16", "bfloat16"), "fp8": ("fp8", "fp8_block")}
 
@@ -47,3 +48,19 @@ def table_path(folder: Path, name: str) -> Path:
         hint = "; these are layer timings: twinfer calibrate import layers" if any(folder.glob("dense.csv*")) else ""
         raise ProfileError(f"{folder / (name + '.parquet')}: no such file (nor .txt, .csv, .csv.gz){hint}")
     return path
+
+
+def newest(root: Path) -> Path:
+    """``root``, or its newest subfolder that holds the GEMM table."""
+
+    def has(folder: Path) -> bool:
+        return any(folder.glob("gemm_perf.*"))
+
+    if has(root):
+        return root
+    inside = [path for path in sorted(root.glob("*/")) if has(path)] or [
+        path for path in sorted(root.glob("*/*/")) if has(path)
+    ]
+    if not inside:
+        return root
+    return max(inside, key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)])

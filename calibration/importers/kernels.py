@@ -7,7 +7,6 @@ A folder holds the tables of one GPU and engine version (``gemm_perf``, ``contex
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +16,7 @@ import pandas as pd
 from calibration.importers import heldout
 from calibration.importers.attention import decode, prefill
 from calibration.importers.collectives import Collectives, assumed_link, measured_link
-from calibration.importers.composition import GEMM_DTYPES, Kernels, table_path
+from calibration.importers.composition import GEMM_DTYPES, Kernels, newest, table_path
 from calibration.importers.gemm import Gemm
 from calibration.importers.naming import check_card, dtype_name, profile_name
 from calibration.importers.outliers import despiked
@@ -66,7 +65,7 @@ def import_kernels(
         raise ProfileError(
             f"{shape.name}: latent attention (MLA) cannot be composed from context and generation attention tables"
         )
-    place = _folder(root)
+    place = newest(root)
     dtype = dtype_name(dtype, None, None)
     for name in (dtype, kv_dtype):
         if name not in GEMM_DTYPES:
@@ -117,22 +116,6 @@ def import_kernels(
         ),
         memory=footprint(shape, tp, dtype, kernels.kv_dtype),
     )
-
-
-def _folder(root: Path) -> Path:
-    """``root``, or its newest subfolder that holds the GEMM table."""
-
-    def has(folder: Path) -> bool:
-        return any(folder.glob("gemm_perf.*"))
-
-    if has(root):
-        return root
-    inside = [path for path in sorted(root.glob("*/")) if has(path)] or [
-        path for path in sorted(root.glob("*/*/")) if has(path)
-    ]
-    if not inside:
-        return root
-    return max(inside, key=lambda path: [int(part) for part in re.findall(r"\d+", path.name)])
 
 
 def _link(kernels: Kernels, root: Path) -> Collectives | None:
