@@ -1,0 +1,59 @@
+"""What a served request takes beyond the iterations it was in: the way there and back, and what lies between iterations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from calibration.importers.reconstruction import Reconstruction
+from calibration.runs import RequestLog
+
+__all__ = ["Outside", "outside"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """Observations in seconds, one a request or an iteration; either may be empty.
+
+    ``request_seconds``: TTFT as the client saw it, less the one iteration that made the token, of requests that found the engine idle.
+    ``gap_seconds``: from the end of one iteration to the beginning of the next, with requests left to serve.
+    """
+
+    request_seconds: Floats
+    gap_seconds: Floats
+
+    @property
+    def request(self) -> float:
+        """The median of ``request_seconds``, NaN without any."""
+        return float(np.median(self.request_seconds)) if len(self.request_seconds) else float("nan")
+
+    @property
+    def gap(self) -> float:
+        """The median of ``gap_seconds``, NaN without any."""
+        return float(np.median(self.gap_seconds)) if len(self.gap_seconds) else float("nan")
+
+
+def outside(found: Reconstruction, run: RequestLog) -> Outside:
+    """What ``run`` and the log of its iterations say of the time outside of them.
+
+    Gaps are told by when lines were logged, so they are there only where the log has times finer than a second; single ones carry the
+    logger's own delay, their median does not.
+    """
+    log = found.log
+    finished = np.where(run.ok, run.sent + run.e2e, np.inf)
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(finished)[:-1]])
+    alone = np.flatnonzero((found.done >= 0) & (run.sent > before))
+    request_seconds = []
+    for i in alone:
+        at = found.done[i]
+        sample = found.samples[at]
+        if sample is not None and sample.sequences == 1 and sample.prefill_tokens == run.prompt[i]:
+            request_seconds.append(float(run.ttft[i] - log.seconds[at]))
+    gaps = np.empty(0)
+    if log.fine and len(log) > 1 and np.isfinite(log.at).all():
+        gaps = (np.diff(log.at) - log.seconds[1:])[found.busy[:-1]]
+    return Outside(np.array(request_seconds), gaps)
