@@ -186,7 +186,7 @@ def _engine(index: int, deployment: Deployment, model: Model | None, say: Say) -
 
 
 def _profile(index: int, deployment: Deployment, model: Model | None, pool: Pool | None, say: Say) -> None:
-    """There is a profile, taken at the deployment's parallelism."""
+    """The profile was taken at the deployment's parallelism. Where none is shipped one is predicted, if the hardware is known."""
     from sim import catalog, profiles
     from sim.profiles import described_by_profile
 
@@ -195,16 +195,15 @@ def _profile(index: int, deployment: Deployment, model: Model | None, pool: Pool
     if name is None:
         if model is None or pool is None:
             return
-        shape = catalog.model(model.architecture).name
-        name, given = pool.machine().profile_of(shape), "tensor_parallel"
-    if name is None:
-        machine = pool.machine()
-        gpu = machine.device.name
-        if profiles.find(shape, gpu, size, model.dtype) is None:
-            known = ", ".join(found for found in profiles.names() if f"/{shape}/" in found) or "none"
-            of = f"{shape} on {gpu} at tensor_parallel {size}, {model.dtype}"
-            own = f"; the pool's is of {profiles.load(machine.gpu).model}" if described_by_profile(machine.gpu) else ""
-            say(where, f"needs profile: none is shipped for {of}; shipped for {shape}: {known}{own}")
+        machine, shape = pool.machine(), catalog.model(model.architecture).name
+        name, given = machine.profile_of(shape), "tensor_parallel"
+        if name is None:
+            if described_by_profile(machine.gpu) and not profiles.find(shape, machine.device.name, size, model.dtype):
+                of = f"{shape} on {machine.device.name} at tensor_parallel {size}, {model.dtype}"
+                own = f"the pool's is of {profiles.load(machine.gpu).model}"
+                say(where, f"needs profile: none is shipped for {of}, and none can be predicted; {own}")
+            return
+    if name == profiles.ROOFLINE:
         return
     if name in profiles.names():
         measured = int(_PARALLEL.findall(name)[-1])  # the name says it; reading the file takes longer than all the rest

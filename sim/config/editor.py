@@ -62,7 +62,7 @@ def _names(kind: str) -> list[str]:
     if kind == "presets":
         return presets.names()
     if kind == "profiles":
-        return profiles.names()
+        return [*profiles.names(), profiles.ROOFLINE]
     if kind == "routers":
         return registry.names()
     if kind in ("dtypes", "kv_dtypes"):

@@ -40,7 +40,7 @@ def _profile(name: str) -> object:
     from sim import profiles
 
     # a shipped profile was checked when it was shipped; reading it takes longer than all the rest
-    return name if name in profiles.names() else profiles.load(name)
+    return name if name == profiles.ROOFLINE or name in profiles.names() else profiles.load(name)
 
 
 def _dtype(name: str) -> object:
@@ -253,7 +253,8 @@ class Deployment(Part):
     profile: Annotated[str, checked(_profile, "profiles")] | None = Field(
         default=None,
         description="Measured step times: a shipped name like h100-sxm/llama-3.1-8b/tp1, or a file. Default: the pool's, if its"
-        " gpu is a profile of this model, else the shipped one for model, GPU, tensor_parallel and dtype.",
+        " gpu is a profile of this model, else the shipped one for model, GPU, tensor_parallel and dtype, else one that is predicted;"
+        " roofline: a predicted one even where one is shipped.",
     )
     engine: Engine = Field(default_factory=Engine, description="Engine settings.")
     router: Router = Field(default_factory=Router, description="How requests are spread over replicas.")

@@ -298,7 +298,7 @@ def _with_files(tree: Node) -> Node:
         if kind == "architecture":
             known = catalog.names("models")
         elif kind == "profile":
-            known = profiles.names()
+            known = [*profiles.names(), profiles.ROOFLINE]
         elif kind == "gpu":
             known = [*catalog.names("gpus"), *profiles.names()]
         elif kind == "trace":

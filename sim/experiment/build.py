@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sim.errors import ConfigError
+from sim.errors import ConfigError, ProfileError
 from sim.experiment.engine import choose_profile, engine_settings
 from sim.serving.settings import EngineSettings
 
@@ -123,7 +123,10 @@ def _place(scenario: Scenario, number: int, machine: Machine, nodes: float, warn
     if deployment.profile is None:
         deployment = deployment.model_copy(update={"profile": machine.profile_of(architecture.name)})
     where = f"deployments.{deployment.name}"
-    profile = choose_profile(deployment, model.dtype, architecture, gpu, where, warnings)
+    try:
+        profile = choose_profile(deployment, model, architecture, gpu, where, warnings)
+    except ProfileError as error:
+        raise ConfigError([scenario.problem(("deployments", number), str(error))]) from None
     try:
         settings = engine_settings(deployment, model.max_model_len, architecture, gpu, profile, where, warnings)
     except ConfigError as error:

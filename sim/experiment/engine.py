@@ -10,27 +10,30 @@ from sim.serving.settings import EngineSettings
 if TYPE_CHECKING:
     from sim.catalog import Architecture, Gpu
     from sim.config import Deployment
-    from sim.config.fleet import Engine
+    from sim.config.fleet import Engine, Model
     from sim.profiles import Profile
 
 __all__ = ["choose_profile", "engine_settings"]
 
 
 def choose_profile(
-    deployment: Deployment, dtype: str, architecture: Architecture, gpu: Gpu, where: str, warnings: list[str]
+    deployment: Deployment, served: Model, architecture: Architecture, gpu: Gpu, where: str, warnings: list[str]
 ) -> Profile:
-    """The profile the deployment names, or the shipped one for its model, GPU, parallelism and dtype."""
-    from sim import profiles
+    """The profile the deployment names, or the shipped one for its model, GPU, parallelism and dtype, or one that is predicted.
 
-    parallel = deployment.tensor_parallel
-    if deployment.profile is None:
-        name = profiles.find(architecture.name, gpu.name, parallel, dtype)
-        if name is None:  # sim.config says so with file and line; this is for scenarios made in Python
-            raise ProfileError(
-                f"{where}: no profile is shipped for {architecture.name} on {gpu.name} at TP {parallel}, {dtype}"
-            )
-        return profiles.load(name)
-    profile = profiles.load(deployment.profile)
+    :raises ProfileError: none is shipped, and none can be predicted.
+    """
+    from sim import profiles
+    from sim.catalog import dtype_bytes
+    from sim.perf.roofline import caution
+
+    dtype, parallel = served.dtype, deployment.tensor_parallel
+    name = deployment.profile or profiles.find(architecture.name, gpu.name, parallel, dtype) or profiles.ROOFLINE
+    predicted = name == profiles.ROOFLINE
+    profile = _predicted(deployment, served, architecture, gpu) if predicted else profiles.load(name)
+    doubtful = caution(profile)
+    if doubtful is not None:
+        warnings.append(f"{where}: {doubtful}")
     model = architecture.name if profile.is_of(architecture.name) else profile.model
     for what, measured, wanted in (
         ("model", model, architecture.name),
@@ -39,7 +42,23 @@ def choose_profile(
     ):
         if measured != wanted:
             warnings.append(f"{where}: profile {profile.name} is of {what} {measured}, the deployment runs {wanted}")
+    if served.kv_dtype != "auto" and dtype_bytes(profile.kv_dtype) != dtype_bytes(served.kv_dtype):
+        kept = f"keeps its KV cache in {profile.kv_dtype}, the deployment in {served.kv_dtype}"
+        warnings.append(f"{where}: profile {profile.name} {kept}; `profile: roofline` predicts it")
     return profile
+
+
+def _predicted(deployment: Deployment, served: Model, architecture: Architecture, gpu: Gpu) -> Profile:
+    from sim.perf.roofline import predict
+
+    cache = served.kv_dtype if served.kv_dtype != "auto" else "fp16" if served.dtype == "fp16" else "bf16"
+    try:
+        return predict(architecture, gpu, deployment.tensor_parallel, served.dtype, cache)
+    except ProfileError as error:
+        if deployment.profile is not None:
+            raise
+        of = f"{architecture.name} on {gpu.name} at tensor_parallel {deployment.tensor_parallel}, {served.dtype}"
+        raise ProfileError(f"needs profile: none is shipped for {of}, and {error}") from None
 
 
 def engine_settings(

@@ -154,7 +154,8 @@ def caution(profile: Profile) -> str | None:
     """What to say wherever ``profile`` is used: None if its step times were measured, else how far off they may be."""
     if profile.step is None or all(curve.source != "predicted" for curve in profile.step.tokens.parts.values()):
         return None
-    return f"step times are predicted, not measured: {profile.provenance.notes[0]}"
+    band = next(iter(profile.provenance.notes), "how far off they may be is not known")
+    return f"step times are predicted, not measured: {band}"
 
 
 def _check(model: Architecture, gpu: Gpu, tp: int, dtype: str, kv_dtype: str) -> None:

@@ -14,9 +14,11 @@ from sim.errors import ProfileError, did_you_mean
 if TYPE_CHECKING:
     from sim.profiles.schema import Profile
 
-__all__ = ["dumps", "find", "load", "names", "save"]
+__all__ = ["ROOFLINE", "dumps", "find", "load", "names", "save"]
 
 SHIPPED = Path(__file__).parent / "shipped"
+ROOFLINE = "roofline"
+"""What a scenario calls the profile that is predicted, in place of a measured one."""
 
 
 def names() -> list[str]:

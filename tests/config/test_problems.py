@@ -77,7 +77,6 @@ CASES = [
     ("replicas: 2}", "replicas: 9}", "deployments.chat.replicas", ["9 x 1 GPUs do not fit", "pool 'h100' has 8 (1 x 8)"]),
     ("replicas: 2}", "tensor_parallel: 16}", "deployments.chat.tensor_parallel", ["16 GPUs are not in one machine"]),
     ("replicas: 2}", "tensor_parallel: 3}", "deployments.chat.tensor_parallel", ["3 does not divide the 32 attention heads"]),
-    ("replicas: 2}", "tensor_parallel: 2}", "deployments.chat", ["needs profile: none is shipped", "h100-sxm/llama-3.1-8b/tp1"]),
     ("replicas: 2}", "profile: h100-sxm/llama-3.1-70b/tp4}", "deployments.chat.profile", ["tensor_parallel 4, the deployment has 1"]),
     ("replicas: 2}", "profile: h100-sxm/llama-3.1-8b/tp2}", "deployments.chat.profile", ["neither shipped nor a file", "did you mean"]),
     ("replicas: 2}", "router: {kind: least-outstandng}}", "deployments.chat.router.kind", ["(did you mean 'least-outstanding'?)"]),
