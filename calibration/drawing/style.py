@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,7 +19,20 @@ from sim.errors import ProfileError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["GRID", "INK", "MUTED", "SERIES", "canvas", "counted", "logarithmic", "png", "put", "style", "titled"]
+__all__ = [
+    "GRID",
+    "INK",
+    "MUTED",
+    "SERIES",
+    "canvas",
+    "counted",
+    "legend",
+    "logarithmic",
+    "png",
+    "put",
+    "style",
+    "titled",
+]
 
 INK: Final = "#1c2530"
 MUTED: Final = "#5a6673"
@@ -47,7 +61,8 @@ def style() -> Iterator[None]:
 
 def canvas(height: float) -> Figure:
     """An empty picture ``height`` inches high that lays itself out."""
-    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure = Figure(figsize=(_WIDTH, height))
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     FigureCanvasAgg(figure)
     return figure
 
@@ -78,14 +93,40 @@ def titled(axes: Axes, title: str, x: str = "", y: str = "") -> None:
 
 
 def counted(value: float, _: int = 0) -> str:
-    """A tick as people write it: 512, 2k, 0.25."""
-    if value >= 1e6:
-        return f"{value / 1e6:g}M"
-    return f"{value / 1e3:g}k" if value >= 1e4 else f"{value:,.6g}"
+    """A tick as people write it: 0.25, 300, 5,000."""
+    return f"{value:,.6g}"
+
+
+def _binary(value: float, _: int = 0) -> str:
+    """A tick of a scale in powers of 2: 512, 4k, 1M."""
+    for size, unit in ((1 << 20, "M"), (1 << 10, "k")):
+        if value >= size:
+            return f"{value / size:g}{unit}"
+    return f"{value:g}"
+
+
+def legend(axes: Axes, title: str | None = None, columns: int = 1) -> None:
+    """A legend in the upper left corner, with room made above the lines so that it covers none of them."""
+    rows = -(-len(axes.get_legend_handles_labels()[0]) // columns) + (title is not None)
+    share = 0.04 + 0.062 * rows
+    low, high = axes.get_ylim()
+    if axes.get_yscale() == "log":
+        axes.set_ylim(low, high * (high / low) ** (share / (1.0 - share)))
+    else:
+        axes.set_ylim(low, low + (high - low) / (1.0 - share))
+    axes.legend(
+        loc="upper left", title=title, ncols=columns, alignment="left", borderaxespad=0.0, columnspacing=1.4, handletextpad=0.5,
+        title_fontsize=8.5, labelspacing=0.35,
+    )  # fmt: skip
 
 
 def logarithmic(axes: Axes, which: str, base: int = 10) -> None:
-    """A logarithmic axis (``x`` or ``y``) whose ticks are plain numbers: powers of 2, or 1, 2, 5, 10 where there is room."""
+    """A logarithmic axis (``x`` or ``y``) whose ticks are plain numbers: powers of 2, or 1, 2, 5, 10 where there is room.
+
+    One on which nothing is above 0 stays linear.
+    """
+    if not np.isfinite(axes.dataLim.minposx if which == "x" else axes.dataLim.minposy):
+        return
     set_scale = axes.set_xscale if which == "x" else axes.set_yscale
     set_scale("log", base=base)
     axis = axes.xaxis if which == "x" else axes.yaxis
@@ -93,5 +134,5 @@ def logarithmic(axes: Axes, which: str, base: int = 10) -> None:
     decades = float(high / low) if low > 0.0 else 1.0
     steps = (1.0,) if base == 2 or decades > 1e4 else (1.0, 3.0) if decades > 30.0 else (1.0, 2.0, 5.0)
     axis.set_major_locator(LogLocator(base=base, subs=steps, numticks=8))
-    axis.set_major_formatter(FuncFormatter(counted))
+    axis.set_major_formatter(FuncFormatter(_binary if base == 2 else counted))
     axis.set_minor_formatter(NullFormatter())
