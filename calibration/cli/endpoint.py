@@ -1,0 +1,211 @@
+"""``twinfer calibrate endpoint``: what a server does, seen from outside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calibration.cli.console import exits, interruptible, print_json, progress
+
+if TYPE_CHECKING:
+    from calibration.campaign import Campaign
+    from calibration.endpoint.observations import Observations
+    from calibration.endpoint.run import Wanted
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("endpoint", no_args_is_help=True)(endpoint)
+
+
+def endpoint(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL", help="Root of an OpenAI-compatible API, as http://localhost:8000/v1.", show_default=False
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
+    model: Annotated[str | None, typer.Option(metavar="ID", help="Which model, where it serves several.")] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="Catalog name of the model, or a config.json.", show_default="the model's name"),
+    ] = None,
+    gpu: Annotated[str, typer.Option(help="Catalog name of the GPU the server runs on, or cpu.")] = "cpu",
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--api-key-env", metavar="NAME", help="Environment variable that holds the API key.", show_default=False
+        ),
+    ] = None,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="How long it may take, as 90s or 10m.")] = "5m",
+    concurrency: Annotated[
+        int, typer.Option("--max-concurrency", min=1, max=1024, help="The most requests at once.")
+    ] = 32,
+    token_budget: Annotated[
+        int | None,
+        typer.Option(
+            "--max-num-batched-tokens", min=1, help="As the server is set.", show_default="found out if possible"
+        ),
+    ] = None,
+    max_num_seqs: Annotated[
+        int | None,
+        typer.Option("--max-num-seqs", min=1, help="As the server is set.", show_default="found out if possible"),
+    ] = None,
+    timeout: Annotated[str, typer.Option(metavar="TIME", help="The longest silence to bear.")] = "60s",
+    start: Annotated[
+        str | None,
+        typer.Option("--start-command", metavar="COMMAND", help="Starts the server, and is timed.", show_default=False),
+    ] = None,
+    starts: Annotated[int, typer.Option(min=1, help="How often to start it.")] = 1,
+    start_timeout: Annotated[str, typer.Option(metavar="TIME", help="How long a start may take.")] = "30m",
+    requests_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Also write the requests of the Poisson load that was kept aside.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the order of loads, and of the Poisson load.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")] = False,
+) -> None:
+    """Measure an OpenAI-compatible server (vLLM, SGLang, TGI, Triton, NIM) from outside, by short controlled loads.
+
+    Nobody else may use the server meanwhile. What was measured is kept beside the file that is written: interrupted, the same
+    command goes on from there.
+    """
+    with exits():
+        _needed()
+        from calibration.endpoint.observations import save_requests
+        from calibration.endpoint.run import Wanted
+
+        wanted = Wanted(_seconds(budget, "--budget"), concurrency, token_budget, max_num_seqs, seed)
+        limits = _seconds(timeout, "--timeout"), _seconds(start_timeout, "--start-timeout")
+        secret = _secret(key)
+        with _campaign(url, model, architecture, gpu, out, wanted) as campaign, interruptible(campaign):
+            seen = _seen(campaign, url, model, secret, wanted, limits, start, starts, out)
+            _save(seen, out)
+            if requests_out is not None and seen.mix is not None:
+                save_requests(seen.mix, requests_out)
+            campaign.finish()
+    if as_json:
+        print_json(seen.dump())
+        return
+    facts = seen.facts
+    typer.echo(
+        f"{out}: {facts.model} on {facts.version or facts.engine or 'an unknown engine'}, {facts.measurements} loads"
+    )
+    typer.echo(
+        f"  {len(seen.samples)} samples of steps, {len(seen.prompted)} first tokens, {len(seen.mix or ())} requests kept aside"
+    )
+    for begun in seen.starts:
+        typer.echo(
+            f"  start: port after {begun.port:.1f} s, models {begun.models:.1f} s, first token {begun.token:.1f} s"
+        )
+    for line in seen.unidentified:
+        typer.echo(f"  not identified: {line}")
+    for line in seen.notes:
+        typer.echo(f"  note: {line}")
+
+
+def _needed() -> None:
+    from importlib.util import find_spec
+
+    from sim.errors import ProfileError
+
+    if find_spec("httpx") is None:
+        raise ProfileError("calibrating an endpoint needs httpx: pip install 'twinfer[calibrate]'")
+
+
+@contextmanager
+def _campaign(
+    url: str, model: str | None, architecture: str | None, gpu: str, out: Path, wanted: Wanted
+) -> Iterator[Campaign]:
+    """The journal beside ``out``, of this server and no other."""
+    from calibration.campaign import Campaign
+    from sim import catalog
+
+    if architecture is not None:
+        catalog.model(architecture)
+    if gpu != "cpu":
+        catalog.gpu(gpu)
+    identity = {"endpoint": url, "model": model, "architecture": architecture, "gpu": gpu, "seed": wanted.seed}
+    with progress() as show, Campaign(out, identity, wanted.budget, show) as campaign:
+        try:
+            yield campaign
+        finally:
+            if not campaign.records:  # nothing to go on from
+                campaign.finish()
+
+
+def _seen(
+    campaign: Campaign,
+    url: str,
+    model: str | None,
+    secret: str | None,
+    wanted: Wanted,
+    limits: tuple[float, float],
+    start: str | None,
+    starts: int,
+    out: Path,
+) -> Observations:
+    from calibration.endpoint.client import Client
+    from calibration.endpoint.run import calibrate, started
+    from calibration.endpoint.server import Server
+
+    def measured() -> Observations:
+        with Client(url, model=model, key=secret, timeout=limits[0]) as client:
+            return calibrate(client, campaign, wanted)
+
+    if start is None:
+        return measured()
+    log = out.with_name(f"{out.name}.server.log")
+    with Server(start, url, log, model=model, key=secret, timeout=limits[1]) as server:
+        started(server, campaign, starts)
+        return measured()
+
+
+def _save(seen: Observations, out: Path) -> None:
+    import json
+
+    from sim.errors import ProfileError
+
+    scratch = out.with_name(f".{out.name}.tmp")
+    try:
+        scratch.write_text(json.dumps(seen.dump(), separators=(",", ":")) + "\n", encoding="utf-8")
+        scratch.replace(out)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise ProfileError(f"{out}: {error.strerror or error}") from None
+
+
+def _seconds(text: str, option: str) -> float:
+    from sim.config.units import duration
+    from sim.errors import ProfileError
+
+    try:
+        found = duration(float(text) if text.replace(".", "", 1).isdigit() else text)
+    except ValueError as error:
+        raise ProfileError(f"{option}: {error}") from None
+    if found <= 0.0:
+        raise ProfileError(f"{option}: must be more than nothing, not {text!r}")
+    return found
+
+
+def _secret(variable: str | None) -> str | None:
+    from sim.errors import ProfileError
+
+    if variable is None:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        raise ProfileError(f"--api-key-env: the environment has no variable {variable!r}")
+    return value
