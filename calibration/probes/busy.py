@@ -44,6 +44,14 @@ class Witness:
         self._campaign.measure(f"reference/{number}", self._look)
         self._last = self._now()
 
+    def unsteadiness(self) -> float:
+        """Relative spread (interquartile range over median) of the reference's times so far; 0 before there are three."""
+        medians = [r["median"] for key, r in self._campaign.records.items() if key.startswith("reference/")]
+        if len(medians) < 3:
+            return 0.0
+        low, middle, high = np.quantile(medians, [0.25, 0.5, 0.75])
+        return float((high - low) / middle)
+
     def _look(self) -> Record:
         record = timed(self._reference, self._clock, Patience(least=7, most=15, seconds=0.1))
         after = _processors()
@@ -54,6 +62,7 @@ class Witness:
 
 def said(records: Sequence[Record]) -> list[str]:
     """What the references and the other measurements say of the machine, a line for each complaint; nothing if it was quiet."""
+    timings = [one for record in records for one in (record, *record.values()) if isinstance(one, dict) and "us" in one]
     references = [record for record in records if "others" in record]
     notes = []
     medians = [record["median"] for record in references]
@@ -68,8 +77,8 @@ def said(records: Sequence[Record]) -> list[str]:
             notes.append(
                 f"the machine was busy: {whose} took up to {max(shares):.0%} of the processors ({np.mean(shares):.0%} on average)"
             )
-    samples = sum(len(record["us"]) for record in records if "us" in record)
-    outliers = sum(record["outliers"] for record in records if "outliers" in record)
+    samples = sum(len(one["us"]) for one in timings)
+    outliers = sum(one["outliers"] for one in timings)
     if outliers:
         notes.append(f"{outliers} of {samples} samples were far above their median and were left out")
     return notes

@@ -16,6 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from sim.errors import ProfileError
+from sim.perf.operations import check_split
 
 if TYPE_CHECKING:
     from sim.catalog import Architecture
@@ -52,8 +53,6 @@ class Rank:
 
 def check(shape: Architecture, tp: int) -> None:
     """:raises ProfileError: a shape that this decoder cannot take, or that ``tp`` GPUs cannot share."""
-    from calibration.importers.naming import check_split
-
     if shape.is_mla:
         raise ProfileError(f"{shape.name}: multi-head latent attention cannot be measured yet")
     if shape.sliding_layers:
@@ -144,6 +143,7 @@ class Layer(nn.Module):
         shape = rank.shape
         self.heads, self.kv_heads, self.width = rank.heads, rank.kv_heads, shape.head_dim
         self.rotary = not shape.position_embeddings
+        self.mixture = experts
         self.norms = nn.ModuleList(_norm(shape, shape.hidden) for _ in range(shape.norms_per_layer))
         self.qkv = nn.Linear(shape.hidden, (self.heads + 2 * self.kv_heads) * self.width, bias=shape.qkv_bias)
         self.out = nn.Linear(self.heads * self.width, shape.hidden, bias=shape.output_bias)
@@ -210,10 +210,14 @@ class Decoder(nn.Module):
         x = self.embedding(tokens)
         return x if self.places is None else x + self.places(positions.clamp(max=self.places.num_embeddings - 1))
 
+    @property
+    def head_weight(self) -> torch.Tensor:
+        """``[vocab, hidden]`` of the LM head: the embedding's where the two are tied."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """``[S, vocab]`` of the rows that are sampled from."""
-        weight = self.embedding.weight if self.head is None else self.head.weight
-        return F.linear(self.norm(x), weight)
+        return F.linear(self.norm(x), self.head_weight)
 
     @staticmethod
     def sampled(logits: torch.Tensor) -> torch.Tensor:

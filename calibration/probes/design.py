@@ -36,7 +36,7 @@ Work = Callable[[Point, int], float]
 Snap = Callable[[Point], Point]
 """The nearest point that may be measured."""
 
-CLOSEST: Final = 1.12  # ratio of neighbours between which no point is put
+CLOSEST: Final = 1.25  # ratio of neighbours between which no point is put
 NOTHING: Final = 4.0  # the ratio that an interval from 0 counts as
 GOLDEN: Final = (
     0.6180339887498949,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -16,13 +17,14 @@ import numpy as np
 from calibration.campaign import Record
 from sim.perf.monotone import Array
 
-__all__ = ["Clock", "Patience", "Run", "WallClock", "fresh", "kept", "noise", "scaled", "timed"]
+__all__ = ["Clock", "Patience", "Run", "WallClock", "kept", "noise", "record", "repeated", "scaled", "timed"]
 
 Run = Callable[[], Any]
 
 MAD: Final = 1.4826  # standard deviation of a normal distribution by its median absolute deviation
 FAR: Final = 5.0  # deviations above the median from which on a sample is an outlier,
 SLACK: Final = 0.1  # if it is also this share above it: on a quiet machine the deviation is next to nothing
+WARMING: Final = 8  # runs at most
 SETTLED: Final = 0.1  # warm-up is over when a run is at most this share faster than the best before it
 
 
@@ -76,31 +78,38 @@ def timed(
     run: Run, clock: Clock, patience: Patience | None = None, now: Callable[[], float] = time.monotonic
 ) -> Record:
     """The record of one ``run``: see the module. ``now`` is the clock that patience is measured with."""
-    patience = patience or Patience()
-    start = now()
     run = clock.prepared(run)
-    best = clock.sample(run, 1)
-    for _ in range(6):
-        again = clock.sample(run, 1)
-        settled = again > (1.0 - SETTLED) * best
-        best = min(best, again)
-        if settled or now() - start > patience.seconds:
-            break
-    times = max(1, min(10_000, int(np.ceil(clock.shortest / max(best, 1e-9)))))
-    samples: list[float] = []
-    while len(samples) < patience.most:
-        samples.append(clock.sample(run, times) * 1e6)
-        if len(samples) < 3:
-            continue
-        precise = len(samples) >= patience.least and _standard_error(kept(samples)) <= patience.accuracy
-        if precise or now() - start > patience.seconds:
-            break
-    return _record(samples)
+    times = 1
+
+    def sample() -> dict[str, float]:
+        nonlocal times
+        seconds = clock.sample(run, times)
+        times = max(1, min(10_000, int(np.ceil(clock.shortest / max(seconds, 1e-9)))))
+        return {"": seconds}
+
+    return record(repeated(sample, patience or Patience(), now)[""])
 
 
-def fresh(make: Callable[[], Run], clock: Clock, repeats: int) -> Record:
-    """The record of runs that are made anew each time, as what can only be done once."""
-    return _record([clock.sample(make(), 1) * 1e6 for _ in range(repeats)])
+def repeated(
+    sample: Callable[[], dict[str, float]], patience: Patience, now: Callable[[], float] = time.monotonic
+) -> dict[str, list[float]]:
+    """Microseconds of each repeat of the things that ``sample`` times, seconds by name, once it is warm: when a repeat is hardly
+    faster than the best before. Their sum decides whether the median is known well enough."""
+    start = now()
+    best = inf
+    for _ in range(WARMING):
+        again = sum(sample().values())
+        if again > (1.0 - SETTLED) * best or now() - start > patience.seconds:
+            break
+        best = again
+    found: list[dict[str, float]] = []
+    while len(found) < patience.most:
+        found.append(sample())
+        sums = [sum(one.values()) for one in found]
+        precise = len(found) >= patience.least and _standard_error(kept(sums)) <= patience.accuracy
+        if len(found) >= 3 and (precise or now() - start > patience.seconds):
+            break
+    return {name: [one[name] * 1e6 for one in found] for name in found[0]}
 
 
 def kept(samples: Sequence[float]) -> Array:
@@ -111,14 +120,14 @@ def kept(samples: Sequence[float]) -> Array:
     return np.asarray(values[values <= middle + np.maximum(FAR * deviation, SLACK * middle)])
 
 
-def noise(record: Record) -> float:
-    """Relative standard error of the record's median."""
-    return _standard_error(kept(record["us"]))
+def noise(one: Record) -> float:
+    """Relative standard error of a record's median."""
+    return _standard_error(kept(one["us"]))
 
 
-def scaled(record: Record, factor: float) -> Record:
+def scaled(one: Record, factor: float) -> Record:
     """The record of ``factor`` such runs after one another."""
-    return _record([value * factor for value in record["us"]])
+    return record([value * factor for value in one["us"]])
 
 
 def _standard_error(values: Array) -> float:
@@ -129,7 +138,8 @@ def _standard_error(values: Array) -> float:
     return float(np.sqrt(np.pi / 2.0 / len(values))) * deviation / middle
 
 
-def _record(samples: Sequence[float]) -> Record:
+def record(samples: Sequence[float]) -> Record:
+    """The record of those samples, in microseconds."""
     good = kept(samples)
     mean = float(good.mean())
     return {
