@@ -25,6 +25,8 @@ METRICS: Final = ("ttft", "tpot", "itl", "e2e")
 FIGURES: Final = ("mean", "p50", "p90", "p99")
 FEWEST: Final = 20
 """Requests below which there is nothing to compare: a mean of so few says more of them than of the profile."""
+LATE: Final = 0.1
+"""Seconds by which a load may be late without a word: beyond, the load was not the one that was asked for."""
 GROUPS: Final = ("light", "medium", "heavy")
 
 _QUANTILES: Final = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
@@ -169,6 +171,9 @@ def _check(profile: Profile, run: RequestLog, architecture: str | Path | None, w
         )
     if served < len(run):
         warnings.append(f"{name}: {len(run) - served} of {len(run)} requests failed: they are not compared")
+    late = float(run.about.get("latest_s", 0.0))
+    if late > LATE:
+        warnings.append(f"{name}: requests were sent up to {late:.2g} s late: what sent them was short of time")
     if not np.isfinite(run.ttft[run.ok]).any():
         warnings.append(f"{name}: has no times of first tokens: only E2E is compared")
     said = run.about.get("model")

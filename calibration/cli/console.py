@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sim.errors import TwinferError
+from sim.errors import ProfileError, TwinferError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from calibration.campaign import Campaign
     from sim.profiles import Profile
 
-__all__ = ["Show", "exits", "interruptible", "print_json", "progress", "stdout", "summary", "write"]
+__all__ = ["Show", "environment", "exits", "interruptible", "print_json", "progress", "stdout", "summary", "write"]
 
 Show = Callable[[int, int, str], None]
 
@@ -33,6 +34,16 @@ def exits() -> Iterator[None]:
     except TwinferError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from None
+
+
+def environment(variable: str | None) -> str | None:
+    """The API key in an environment variable: secrets do not belong on a command line. :raises ProfileError: there is none."""
+    if variable is None:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        raise ProfileError(f"--api-key-env: the environment has no variable {variable!r}")
+    return value
 
 
 @contextmanager

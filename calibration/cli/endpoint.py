@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calibration.cli.console import exits, interruptible, print_json, progress
+from calibration.cli.console import environment, exits, interruptible, print_json, progress
 
 if TYPE_CHECKING:
     from calibration.campaign import Campaign
@@ -89,7 +88,7 @@ def endpoint(
 
         wanted = Wanted(_seconds(budget, "--budget"), concurrency, token_budget, max_num_seqs, seed)
         limits = _seconds(timeout, "--timeout"), _seconds(start_timeout, "--start-timeout")
-        secret = _secret(key)
+        secret = environment(key)
         with _campaign(url, model, architecture, gpu, out, wanted) as campaign, interruptible(campaign):
             seen = _seen(campaign, url, model, secret, wanted, limits, start, starts, out)
             _save(seen, out)
@@ -198,14 +197,3 @@ def _seconds(text: str, option: str) -> float:
     if found <= 0.0:
         raise ProfileError(f"{option}: must be more than nothing, not {text!r}")
     return found
-
-
-def _secret(variable: str | None) -> str | None:
-    from sim.errors import ProfileError
-
-    if variable is None:
-        return None
-    value = os.environ.get(variable)
-    if not value:
-        raise ProfileError(f"--api-key-env: the environment has no variable {variable!r}")
-    return value

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from calibration.cli.console import exits, print_json, stdout
+from calibration.cli.console import environment, exits, print_json, stdout
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -29,14 +29,14 @@ def validate(
         list[str],
         typer.Option(
             metavar="RUN",
-            help="Requests of a run: a CSV file, or a result of `vllm bench serve`, guidellm or aiperf. Given twice, for two runs of "
-            "the same requests, their difference stands beside the error.",
+            help="Requests of a run: a CSV file, or a result of `vllm bench serve`, guidellm or aiperf; or the URL of a server, to "
+            "which a Poisson load is sent. Given twice, for two runs of the same requests, their difference stands beside the error.",
             show_default=False,
         ),
     ],
-    model: Annotated[
+    architecture: Annotated[
         str | None,
-        typer.Option(help="Catalog name of the model, or a config.json.", show_default="the profile's"),
+        typer.Option(help="Catalog name of the model, or a config.json.", show_default="the profile's model"),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -48,7 +48,28 @@ def validate(
         ),
     ] = None,
     number: Annotated[
-        int | None, typer.Option(min=0, help="Which run of a file that holds several, from 0.", show_default=False)
+        int | None,
+        typer.Option(min=0, help="Which run of a file that holds several, from 0.", show_default=False),
+    ] = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Of the load for a URL, as 4 or 90/min.", show_default=False)
+    ] = None,
+    requests: Annotated[int, typer.Option(min=20, help="How many to send to a URL.")] = 200,
+    prompt: Annotated[int, typer.Option(min=1, help="Median tokens of the prompts sent to a URL.")] = 128,
+    output: Annotated[int, typer.Option(min=1, help="Median tokens of the answers asked of a URL.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Of the load for a URL.")] = 0,
+    model: Annotated[
+        str | None, typer.Option(metavar="ID", help="Which model of a URL that serves several.", show_default=False)
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            "--api-key-env", metavar="NAME", help="Environment variable that holds the API key.", show_default=False
+        ),
+    ] = None,
+    requests_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Also write the (first) run of a URL.", show_default=False),
     ] = None,
     figure: Annotated[
         Path | None,
@@ -68,8 +89,21 @@ def validate(
         from sim import profiles
 
         tolerance = _tolerance(check)
-        runs = [_run(one, number) for one in against]
-        found = compare(profiles.load(profile), runs, engine=_settings(set_ or []), architecture=model)
+        settings = _settings(set_ or [])
+        loaded = profiles.load(profile)
+        urls = [one for one in against if "://" in one]
+        if urls:
+            sent = _sent(urls, len(against), rate, (requests, prompt, output, seed), model, key)
+            runs = sent
+            if requests_out is not None:
+                from calibration.endpoint.observations import save_requests
+
+                save_requests(sent[0], requests_out)
+        else:
+            from calibration.importers.requests import read_run
+
+            runs = [read_run(one, number=number) for one in against]
+        found = compare(loaded, runs, engine=settings, architecture=architecture)
         if figure is not None:
             from calibration.drawing.style import put
             from calibration.drawing.validation import draw
@@ -83,6 +117,27 @@ def validate(
         abs(row["mean"].value) > tolerance for metric, row in found.whole.errors.items() if metric != "itl"
     ):
         raise typer.Exit(1)
+
+
+def _sent(
+    urls: list[str], runs: int, rate: str | None, load: tuple[int, int, int, int], model: str | None, key: str | None
+) -> list[RequestLog]:
+    """What became of the load sent to a server, once for each time it is named."""
+    from calibration.endpoint.client import Client
+    from calibration.live import Load, measured
+    from sim.config.units import rate as per_second
+    from sim.errors import ProfileError
+
+    if len(set(urls)) > 1 or len(urls) < runs:
+        raise ProfileError("--against: several runs must be files, or the same URL again: spread is that of one server")
+    if rate is None:
+        raise ProfileError(f"--rate: needed for {urls[0]}: requests a second to send it, as 4 or 90/min")
+    try:
+        wanted = Load(per_second(_scalar(rate)), *load)
+    except ValueError as error:
+        raise ProfileError(f"--rate: {error}") from None
+    with Client(urls[0], model=model, key=environment(key)) as client:
+        return measured(client, wanted, len(urls))
 
 
 def _tolerance(text: str | None) -> float | None:
@@ -114,12 +169,6 @@ def _settings(texts: list[str]) -> dict[str, Any]:
             raise ConfigError([Problem(f"{text!r} is not NAME=VALUE, like max_num_seqs=128", path="--set")])
         settings[name.strip().removeprefix("engine.")] = _scalar(value)
     return settings
-
-
-def _run(text: str, number: int | None) -> RequestLog:
-    from calibration.importers.requests import read_run
-
-    return read_run(text, number=number)
 
 
 # --- for people

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,17 @@ import pytest
 from typer.testing import CliRunner
 
 from calibration.cli import app
+from calibration.endpoint.client import Client
 from calibration.importers.requests import read_run
 from calibration.intervals import mean_error
+from calibration.live import Load, measured
 from calibration.replay import replay
 from calibration.runs import RequestLog
 from calibration.validate import Error, Group, Validation, in_system, validate
 from calibration.verdict import judgements, sentence
 from sim import profiles
 from sim.errors import ProfileError
+from tests.calibration.endpoint.engine import App, Engine, Memory, VirtualLoop
 from tests.calibration.toys import constant
 from tests.paths import shared
 
@@ -283,7 +287,7 @@ def test_the_picture_is_a_png_and_the_same_twice(toy: tuple[str, str], tmp_path:
         (("--check", "five"), "--check: 'five' is not a fraction"),
         (("--figure", "nowhere/v.png"), "nowhere/v.png: No such file or directory"),
         (("--against", "absent.csv"), "absent.csv"),
-        (("--model", "llama-3.1-8c"), "did you mean 'llama-3.1-8b'"),
+        (("--architecture", "llama-3.1-8c"), "did you mean 'llama-3.1-8b'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(toy: tuple[str, str], arguments: tuple[str, ...], said: str) -> None:
@@ -293,6 +297,81 @@ def test_bad_input_is_one_line_and_exit_2(toy: tuple[str, str], arguments: tuple
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not result.stdout
+
+
+# --- a server that is there
+
+
+@pytest.fixture
+def server() -> Callable[..., Client]:
+    """A client of an engine whose every step takes 10 ms, in simulated time."""
+
+    def client(url: str, **more: Any) -> Client:
+        steps = Engine(budget=512, seats=8, host=0.0, seconds=lambda chunks, contexts: 0.010)
+        app = App(steps, max_model_len=2048)
+        return Client(url, transport=Memory(app), loop_factory=VirtualLoop, **more)
+
+    return client
+
+
+def test_a_live_server_is_met_by_the_profile_of_its_steps(server: Callable[..., Client]) -> None:
+    with server("http://engine") as client:
+        runs = measured(client, Load(rate=20.0, requests=150), times=2)
+    assert np.array_equal(runs[0].prompt, runs[1].prompt)
+    found = validate(constant(10_000.0), runs, engine=ENGINE)
+    for metric in ("ttft", "tpot", "itl", "e2e"):
+        assert found.whole.errors[metric]["mean"].value == pytest.approx(0.0, abs=0.01)
+        assert found.whole.errors[metric]["mean"].spread == pytest.approx(0.0, abs=0.01)
+    assert found.whole.system[1] > 3  # they met
+
+
+def test_lengths_of_a_live_load_fit_what_the_server_takes(server: Callable[..., Client]) -> None:
+    with server("http://engine") as client:
+        (run,) = measured(client, Load(rate=50.0, requests=60, prompt=1200, output=400))
+        assert (run.prompt + run.output).max() <= 2048
+        assert run.prompt.max() <= 1536
+        assert run.ok.all()
+        with pytest.raises(ProfileError, match=r"^output: a median of 600 tokens is more than the 512 that fit"):
+            measured(client, Load(rate=50.0, requests=60, output=600))
+
+
+def test_the_command_sends_a_load_to_a_url_and_keeps_its_requests(
+    toy: tuple[str, str], server: Callable[..., Client], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("calibration.endpoint.client.Client", server)
+    kept = tmp_path / "sent.csv"
+    load = ("--against", "http://engine", "--rate", "600/min", "--requests", "40", "--requests-out", str(kept))
+    result = invoke(toy[0], *load, *SETTINGS, "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["whole"]["requests"] == 40
+    assert len(read_run(kept)) == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--against", "http://engine"), "--rate: needed for http://engine"),
+        (
+            ("--against", "http://engine", "--against", "run.csv", "--rate", "4"),
+            "--against: several runs must be files, or the same",
+        ),
+        (("--against", "http://engine", "--rate", "often"), "--rate: 'often' is not a rate"),
+        (("--against", "http://127.0.0.1:9", "--rate", "4"), "http://127.0.0.1:9"),
+        (("--against", "http://engine", "--rate", "4", "--api-key-env", "NOT_THERE"), "no variable 'NOT_THERE'"),
+    ],
+)
+def test_a_load_that_cannot_be_sent_is_one_line_and_exit_2(
+    toy: tuple[str, str], arguments: tuple[str, ...], said: str
+) -> None:
+    result = invoke(toy[0], *arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_load_sent_late_is_said() -> None:
+    found = validate(constant(), [served(about={"latest_s": 0.25})], engine=ENGINE)
+    assert "run.csv: requests were sent up to 0.25 s late: what sent them was short of time" in found.warnings
 
 
 # --- real runs
