@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from calibration import fitted
-from calibration.importers.memory import memory
+from sim.hardware.memory import footprint
 from sim.profiles.schema import SCHEMA_VERSION, Hardware, Load, Profile, Provenance, Served
 
 if TYPE_CHECKING:
     from calibration.fit import StepFit
+    from calibration.importers.outside import Between
     from sim.catalog import Architecture
 
 __all__ = ["Subject", "assemble"]
@@ -48,11 +49,13 @@ def assemble(
     command: str,
     points: int,
     notes: tuple[str, ...] = (),
+    between: Between | None = None,
     common: float = 0.0,
 ) -> Profile:
-    """The profile of ``subject``. ``points`` counts what was observed; ``common`` is the relative spread from one server process to
-    the next, if it is known, and goes into the profile's doubt."""
-    said = [*notes, *(f"not identified: {what}" for what in fit.unidentified())]
+    """The profile of ``subject``. ``points`` counts what was observed; ``between`` is what lies outside of iterations, if it was
+    measured apart; ``common`` is the relative spread from one server process to the next, if it is known, and goes into the
+    profile's doubt."""
+    said = [*notes, *(f"not identified: {what}" for what in fit.unidentified(between is not None))]
     if fit.left_out:
         said.append(f"{fit.left_out} observations took over three times as long as others alike and were left out")
     return Profile(
@@ -74,8 +77,8 @@ def assemble(
             points=points,
             notes=tuple(said),
         ),
-        step=fitted.step(fit, cuda_graphs=subject.cuda_graphs),
-        memory=memory(subject.shape, subject.tensor_parallel, subject.dtype, subject.kv_dtype),
+        step=fitted.step(fit, cuda_graphs=subject.cuda_graphs, between=between),
+        memory=footprint(subject.shape, subject.tensor_parallel, subject.dtype, subject.kv_dtype),
         served=subject.served,
         load=subject.load,
         hardware=subject.hardware,

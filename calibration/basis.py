@@ -56,7 +56,8 @@ class Basis:
         """Part and name of each column."""
         yield "tokens", "fixed"
         if self.between:
-            yield "host", "host"
+            yield "host", "between iterations"
+            yield "sequences", "between iterations, a request"
         for low, high in _pieces(self.tokens, 1):
             yield "tokens", f"{low} to {high} tokens"
         for low, high in _pieces(self.sequences, 1):
@@ -92,7 +93,8 @@ class Basis:
         context = np.array([sample.context for sample in samples], float) / np.maximum(n, 1.0)
         columns = [np.ones(count)]
         if self.between:
-            columns.append(np.array([float(sample.whole) for sample in samples]))
+            whole = np.array([float(sample.whole) for sample in samples])
+            columns += [whole, whole * sequences]
         columns += _ramps(tokens, self.tokens, 1)
         columns += _ramps(sequences, self.sequences, 1)
         columns += [np.where(prefill > 0.0, 1.0, 0.0), work]
@@ -113,7 +115,7 @@ class Basis:
             rows.append(row)
 
         for part, knots in (("tokens", self.tokens), ("sequences", self.sequences)):
-            at = [number for number, (name, what) in enumerate(names) if name == part and what != "fixed"]
+            at = [number for number, (name, what) in enumerate(names) if name == part and " to " in what]
             for (one, two), (low, high) in zip(pairwise(at), pairwise(_pieces(knots, 1)), strict=True):
                 compare(one, two, (1.0, 1.0), min(low[1] - low[0], high[1] - high[0]))
         start = next((number for number, (part, _) in enumerate(names) if part == "decode"), 0)
@@ -149,15 +151,17 @@ class Basis:
             inside = inside and self.pasts
         return inside
 
-    def unidentified(self, observed: Sequence[Observed], coefficients: Array, covariance: Array) -> list[str]:
-        """What was not seen, or cannot be told apart, in words."""
+    def unidentified(
+        self, observed: Sequence[Observed], coefficients: Array, covariance: Array, between_known: bool = False
+    ) -> list[str]:
+        """What was not seen, or cannot be told apart, in words. ``between_known``: what lies outside of iterations was measured apart."""
         samples, _ = _steps(observed)
         said = []
-        if not self.outside:
+        if not self.outside and not between_known:
             said.append(
                 "time outside of steps (HTTP, tokenising, the network): no request was seen alone from its sending on"
             )
-        if not self.between:
+        if not self.between and not between_known:
             said.append("what the engine does between iterations is in the time by tokens: it was not seen apart")
         if not any(sample.prefill_tokens for sample in samples):
             said.append("prefill: no iteration had a prompt")

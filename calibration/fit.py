@@ -2,13 +2,13 @@
 
 An iteration of T tokens for S requests, prefill work W after p cached tokens a chunk, n decodes of mean context c takes
 
-    t = fixed + host + g(T) + s(S) + [a prompt] (e + a W + b p) + d(n, c)
+    t = fixed + host + host' S + g(T) + s(S) + [a prompt] (e + a W + b p) + d(n, c)
 
-g, s and d piecewise linear with slopes that are never negative, in c and in n, between the sizes observed; ``host`` is
-what an engine does between iterations, told apart where some samples have it and others have not. The wait of a lone request for
-its first token is the sum of its steps and what it spends outside of them. All of it is linear in
-its coefficients, so one non-negative least squares problem (Lawson and Hanson, scipy.optimize.nnls) in relative errors
-finds them, and what the data cannot tell apart is seen in the covariance.
+g, s and d piecewise linear with slopes that are never negative, in c and in n, between the sizes observed; ``host`` and
+``host'`` are what an engine does between iterations, told apart where some samples have it and others have not. The wait of a
+lone request for its first token is the sum of its steps and what it spends outside of them. All of it is linear in its
+coefficients, so one non-negative least squares problem (Lawson and Hanson, scipy.optimize.nnls) in relative errors finds
+them, and what the data cannot tell apart is seen in the covariance.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ class StepFit:
         """Fitted seconds of iterations of that composition."""
         return np.asarray(self.basis.matrix(samples) @ self.coefficients)
 
-    def unidentified(self) -> list[str]:
+    def unidentified(self, between_known: bool = False) -> list[str]:
         """The parts that the samples do not tell apart from others or from nothing, in words."""
-        return self.basis.unidentified(self.samples, self.coefficients, self.covariance)
+        return self.basis.unidentified(self.samples, self.coefficients, self.covariance, between_known)
 
 
 def fit_steps(samples: Sequence[Observed]) -> StepFit:

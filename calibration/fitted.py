@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from calibration.fit import StepFit
+from calibration.importers.outside import Between
 from calibration.importers.tables import rounded
 from calibration.samples import Prompted, StepSample
 from sim.perf.monotone import Array
@@ -19,8 +20,8 @@ _PARTS: Final[tuple[Scaled, ...]] = ("tokens", "sequences", "prefill", "decode",
 _LEAST_SHARE: Final = 1e-3  # of a step's time: parts below it are not scaled, their doubt could not matter
 
 
-def step(fit: StepFit, *, cuda_graphs: bool = False) -> Step:
-    """The fit as step times."""
+def step(fit: StepFit, *, cuda_graphs: bool = False, between: Between | None = None) -> Step:
+    """The fit as step times; ``between``: what lies outside of iterations, where it was measured apart."""
     basis = fit.basis
     steps = [step for one in fit.samples for step in (one.steps if isinstance(one, Prompted) else (one,))]
     longest = max(step.prefill_tokens for step in steps)
@@ -30,8 +31,12 @@ def step(fit: StepFit, *, cuda_graphs: bool = False) -> Step:
     contexts = tuple(dict.fromkeys((1, *basis.contexts))) if len(basis.contexts) else (1, 2)
     contexts = contexts if len(contexts) > 1 else (1, contexts[0] + 1)
     batches = basis.batches or (1,)
-    host = float(_part(fit, "host", [StepSample(0, 0, 0, 1, 0, 0.0)])[0])
-    request = float(fit.coefficients[basis.part("request")].sum())
+    host = float(_part(fit, "host", [StepSample(0, 0, 0, 1, 0, 0.0)])[0]) if basis.between else None
+    request = float(fit.coefficients[basis.part("request")].sum()) if basis.outside else None
+    requests = _part(fit, "sequences", [StepSample(0, 0, s, 0, 0, 0.0) for s in basis.sequences])
+    if between is not None:
+        host, request = between.step, between.request
+        requests = requests + between.sequence * np.asarray(basis.sequences)
     return Step(
         tokens=Curves(
             parts={
@@ -40,13 +45,7 @@ def step(fit: StepFit, *, cuda_graphs: bool = False) -> Step:
                 )
             }
         ),
-        sequences=Curves(
-            parts={
-                "requests": _curve(
-                    basis.sequences, _part(fit, "sequences", [StepSample(0, 0, s, 0, 0, 0.0) for s in basis.sequences])
-                )
-            }
-        ),
+        sequences=Curves(parts={"requests": _curve(basis.sequences, requests)}),
         prefill=PromptGrid(
             chunks=chunks,
             pasts=pasts,
@@ -63,12 +62,12 @@ def step(fit: StepFit, *, cuda_graphs: bool = False) -> Step:
             ),
         ),
         host=Host(
-            us=rounded(host * 1e6),
-            source="fitted" if basis.between else "assumed",
-            note="" if basis.between else "not seen apart: it is in the time by tokens",
+            us=rounded((host or 0.0) * 1e6),
+            source="assumed" if host is None else "fitted",
+            note="not seen apart: it is in the time by tokens" if host is None else "",
             cuda_graphs=cuda_graphs,
-            request_us=rounded(request * 1e6),
-            request_source="fitted" if basis.outside else "assumed",
+            request_us=rounded((request or 0.0) * 1e6),
+            request_source="assumed" if request is None else "fitted",
         ),
         held_out=fit.held_out,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +14,10 @@ from calibration.importers.outside import Outside
 from calibration.importers.reconstruction import Reconstruction, reconstruct
 from calibration.importers.tables import find
 from calibration.runs import RequestLog
-from calibration.samples import Prompted, StepSample
+from calibration.samples import StepSample
 from sim.errors import ProfileError
 
-__all__ = ["cell_times", "cells_outside", "read_cells"]
+__all__ = ["cells_outside", "read_cells"]
 
 _CELL: Final = {
     "run": ("run",),
@@ -54,38 +53,25 @@ def read_cells(folder: str | Path, runs: Sequence[int] = (2, 3)) -> list[StepSam
 
 
 def cells_outside(folder: str | Path, runs: Sequence[int] = (2, 3)) -> Outside:
-    """What the cells of a single prompt say of the time outside of iterations, one observation a cell.
+    """What the cells say of the time outside of iterations, one observation a cell.
 
-    A request's: TTFT less the first iteration, where that took the whole prompt. A gap: wall time less TTFT and the iterations after
-    the first, by their number.
+    A request's, from lone prompts: TTFT less the first iteration, where that took the whole prompt. A gap, from cells that decode:
+    wall time less all iterations and what a request takes, by the number of gaps.
     """
-    requests, gaps = [], []
-    for (batch, prompt, extra), (ttft, wall), found in _cells(Path(folder), runs):
-        first = found.samples[0]
-        if batch != 1 or extra or first is None or first.prefill_tokens != prompt:
-            continue
-        seconds = found.log.seconds
-        requests.append(ttft - seconds[0])
-        if len(seconds) > 1:
-            gaps.append((wall - ttft - seconds[1:].sum()) / (len(seconds) - 1))
-    return Outside(np.array(requests), np.array(gaps))
-
-
-def cell_times(folder: str | Path, runs: Sequence[int] = (2, 3)) -> list[Prompted]:
-    """How long each cell took as its client saw it: until all were answered, and, for prompts sent alone, until the first token.
-
-    That is its iterations with what lies between them, and once what a request spends outside of them.
-    """
-    found = []
-    for (batch, _, extra), (ttft, wall), cell in _cells(Path(folder), runs):
-        steps = [replace(sample, whole=True) for sample in cell.samples if sample is not None]
-        if len(steps) < len(cell.samples):
-            continue
-        found.append(Prompted(tuple(steps), wall))
-        first = next(number for number, step in enumerate(steps, 1) if step.decodes or number == len(steps))
-        if batch == 1 and not extra and steps[first - 1].decodes:
-            found.append(Prompted(tuple(steps[: first - 1]), ttft))
-    return found
+    cells = [cell for cell in _cells(Path(folder), runs) if not cell[0][2]]
+    requests = [
+        ttft - found.log.seconds[0]
+        for (batch, prompt, _), (ttft, _), found in cells
+        if batch == 1 and found.samples[0] is not None and found.samples[0].prefill_tokens == prompt
+    ]
+    typical = float(np.median(requests)) if requests else 0.0
+    gaps, beside = [], []
+    for _, (_, wall), found in cells:
+        log = found.log
+        if log.decodes.sum() > 0:
+            gaps.append((wall - typical - log.seconds.sum()) / (len(log) - 1))
+            beside.append(float((log.prompts + log.decodes)[:-1].mean()))
+    return Outside(np.array(requests), np.array(gaps), np.array(beside))
 
 
 def _cells(

@@ -9,10 +9,21 @@ import numpy.typing as npt
 
 from calibration.importers.reconstruction import Reconstruction
 from calibration.runs import RequestLog
+from sim.errors import ProfileError
 
-__all__ = ["Outside", "outside"]
+__all__ = ["Between", "Outside", "outside"]
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Between:
+    """Seconds that no iteration accounts for: ``step`` after each, ``sequence`` more for each request in it, ``request`` once a
+    request."""
+
+    step: float
+    sequence: float
+    request: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,11 +31,13 @@ class Outside:
     """Observations in seconds, one a request or an iteration; either may be empty.
 
     ``request_seconds``: TTFT as the client saw it, less the one iteration that made the token, of requests that found the engine idle.
-    ``gap_seconds``: from the end of one iteration to the beginning of the next, with requests left to serve.
+    ``gap_seconds``: from the end of one iteration to the beginning of the next, with requests left to serve; ``gap_requests`` were in
+    the iteration before it (a mean, where one observation is of several gaps).
     """
 
     request_seconds: Floats
     gap_seconds: Floats
+    gap_requests: Floats
 
     @property
     def request(self) -> float:
@@ -35,6 +48,29 @@ class Outside:
     def gap(self) -> float:
         """The median of ``gap_seconds``, NaN without any."""
         return float(np.median(self.gap_seconds)) if len(self.gap_seconds) else float("nan")
+
+    def between(self) -> Between:
+        """The gap as a line over the number of requests, by least absolute deviations with neither part negative: gaps have outliers.
+
+        :raises ProfileError: nothing was seen of one of the two.
+        """
+        from scipy.optimize import least_squares
+
+        if not len(self.gap_seconds) or not len(self.request_seconds):
+            what = "gap between iterations" if len(self.request_seconds) else "request that met an idle engine"
+            raise ProfileError(f"no {what} was seen: what lies outside of iterations is not known")
+        rows = np.stack([np.ones_like(self.gap_requests), self.gap_requests], axis=1)
+        far = max(self.gap, 1e-6)
+        found = least_squares(
+            lambda line: (rows @ line - self.gap_seconds) / (0.1 * far),
+            x0=[far, 0.0],
+            bounds=([0.0, 0.0], [np.inf, np.inf]),
+            x_scale=[far, 0.1 * far],
+            loss="soft_l1",
+        )
+        step, sequence = (float(value) for value in found.x)
+        # nobody waits for the gap after the iteration that made the last token
+        return Between(step, sequence, max(self.request - step - sequence, 0.0))
 
 
 def outside(found: Reconstruction, run: RequestLog) -> Outside:
@@ -53,7 +89,8 @@ def outside(found: Reconstruction, run: RequestLog) -> Outside:
         sample = found.samples[at]
         if sample is not None and sample.sequences == 1 and sample.prefill_tokens == run.prompt[i]:
             request_seconds.append(float(run.ttft[i] - log.seconds[at]))
-    gaps = np.empty(0)
+    gaps = requests = np.empty(0)
     if log.fine and len(log) > 1 and np.isfinite(log.at).all():
         gaps = (np.diff(log.at) - log.seconds[1:])[found.busy[:-1]]
-    return Outside(np.array(request_seconds), gaps)
+        requests = (log.prompts + log.decodes)[:-1][found.busy[:-1]].astype(float)
+    return Outside(np.array(request_seconds), gaps, requests)

@@ -81,7 +81,7 @@ def test_times_without_noise_are_found_again_at_compositions_never_seen() -> Non
 
 def test_what_the_engine_does_between_iterations_is_told_apart_where_some_samples_have_it() -> None:
     fit = fit_steps([*timed(compositions()), *timed(compositions(whole=True))])
-    host = dict(zip((name for _, name in fit.basis.columns()), fit.coefficients, strict=True))["host"]
+    host = dict(zip((name for _, name in fit.basis.columns()), fit.coefficients, strict=True))["between iterations"]
     assert host == pytest.approx(0.0017, rel=0.05)
     assert fitted.step(fit).host.us == pytest.approx(1700, rel=0.05)
     assert fitted.step(fit).host.source == "fitted"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from calibration.importers.cells import cells_outside, read_cells
 from calibration.importers.inference import infer
 from calibration.importers.iterations import IterationLog, read_iterations
-from calibration.importers.outside import outside
+from calibration.importers.outside import Outside, outside
 from calibration.importers.reconstruction import Reconstruction, iteration_samples, reconstruct
 from calibration.importers.requests import read_run
 from calibration.samples import StepSample
@@ -281,6 +281,7 @@ def test_the_way_there_and_back_is_what_ttft_has_beyond_the_iteration_on_an_idle
     seen = outside(reconstruct(log, run), run)
     assert seen.request_seconds == pytest.approx([0.006, 0.008])
     assert seen.gap_seconds == pytest.approx([0.002])  # log_of has 2 ms between its iterations
+    assert seen.gap_requests == pytest.approx([1.0])
     assert seen.request == pytest.approx(0.007)
 
 
@@ -288,6 +289,16 @@ def test_a_request_that_waited_for_another_says_nothing_of_the_way() -> None:
     run = replace(run_of([(8, 2), (6, 1)]), sent=np.array([0.0, 0.01]))
     seen = outside(reconstruct(log_of([(1, 8, 0, 0), (0, 0, 1, 1), (1, 6, 0, 0)]), run), run)
     assert len(seen.request_seconds) == 1
+
+
+def test_a_gap_that_grows_with_the_batch_is_a_line_that_outliers_do_not_bend() -> None:
+    requests = np.array([1.0, 2.0, 4.0, 8.0, 16.0] * 4)
+    gaps = 0.0015 + 0.0001 * requests
+    gaps[3] = 0.2
+    seen = Outside(np.array([0.005, 0.006, 0.9]), gaps, requests).between()
+    assert seen.step == pytest.approx(0.0015, rel=0.05)
+    assert seen.sequence == pytest.approx(0.0001, rel=0.1)
+    assert seen.request == pytest.approx(0.006 - 0.0016, rel=0.02)
 
 
 # cells
@@ -319,7 +330,7 @@ def test_cells_say_what_each_iteration_held_and_what_is_outside(tmp_path: Path) 
     ]
     seen = cells_outside(folder, [2])
     assert seen.request_seconds == pytest.approx([0.005])
-    assert seen.gap_seconds == pytest.approx([(0.0545 - 0.025 - 0.025) / 3])
+    assert seen.gap_seconds == pytest.approx([(0.0545 - 0.005 - 0.045) / 3])
     with pytest.raises(ProfileError, match=r"has no cells of run 5 \(has: 1, 2\)$"):
         read_cells(folder, [5])
 
@@ -354,8 +365,9 @@ def test_the_cells_of_the_recording_are_whole_and_agree_with_its_loads_on_the_ti
     run = read_run(folder / "light_a_requests.csv")
     seen = outside(reconstruct(read_iterations(folder / "light_a_iterations.csv.gz"), run), run)
     known = cells_outside(folder)
-    assert known.gap == pytest.approx(seen.gap, rel=0.1)
     assert known.request == pytest.approx(seen.request, rel=0.1)
+    lone, logged = known.between(), seen.between()
+    assert lone.step + lone.sequence == pytest.approx(logged.step + logged.sequence, rel=0.1)
 
 
 def test_what_the_recorded_log_says_alone_agrees_with_what_it_says_with_the_requests() -> None:
