@@ -19,7 +19,7 @@ from sim.errors import CatalogError, ProfileError
 if TYPE_CHECKING:
     from sim.profiles import Profile
 
-__all__ = ["FIGURES", "METRICS", "Error", "Group", "Validation", "in_system", "validate"]
+__all__ = ["FIGURES", "METRICS", "Error", "Group", "Validation", "group", "in_system", "validate"]
 
 METRICS: Final = ("ttft", "tpot", "itl", "e2e")
 FIGURES: Final = ("mean", "p50", "p90", "p99")
@@ -135,18 +135,17 @@ def validate(
         _check_same(runs[0], other)
     predicted = [replay(profile, run, engine=engine, architecture=architecture) for run in runs]
     warnings += dict.fromkeys(text for guess in predicted for text in guess.about["warnings"])
-    loads = [in_system(run) for run in runs]
     compared = [run.ok & guess.ok for run, guess in zip(runs, predicted, strict=True)]
     if not any(rows.any() for rows in compared):
         raise ProfileError(f"{runs[0].source or 'the run'}: no request of it fits the engine as it is set up")
-    whole = _group("all", runs, predicted, loads, compared)
+    whole = group("all", runs, predicted, compared)
     itl = _itl(runs, predicted)
     return Validation(
         profile=profile.name,
         measured=tuple(runs),
         predicted=tuple(predicted),
         whole=replace(whole, errors=_in_order({**whole.errors, **itl})),
-        by_load=tuple(_by_load(runs, predicted, loads, compared)),
+        by_load=tuple(_by_load(runs, predicted, compared)),
         warnings=tuple(warnings),
     )
 
@@ -198,10 +197,10 @@ def _times(log: RequestLog, metric: str, rows: Flags) -> Floats:
     return np.asarray(getattr(log, metric)[rows], np.float64)
 
 
-def _group(
-    name: str, runs: Sequence[RequestLog], predicted: Sequence[RequestLog], loads: Sequence[Any], rows: Sequence[Flags]
+def group(
+    name: str, runs: Sequence[RequestLog], predicted: Sequence[RequestLog], rows: Sequence[npt.NDArray[np.bool_]]
 ) -> Group:
-    """The requests ``rows`` of each run, all runs together."""
+    """Predicted against measured for the requests ``rows`` of each run, all runs together. Inter-token latencies are left out."""
     errors: dict[str, dict[str, Error]] = {}
     typical = {}
     for metric in ("ttft", "tpot", "e2e"):
@@ -222,7 +221,7 @@ def _group(
             for (figure, was), would in zip(_figures(theirs).items(), _figures(ours).values(), strict=True)
         }
         typical[metric] = float(np.median(np.abs(ours / theirs - 1.0)))
-    met = np.concatenate([load[chosen] for load, chosen in zip(loads, rows, strict=True)])
+    met = np.concatenate([in_system(run)[chosen] for run, chosen in zip(runs, rows, strict=True)])
     return Group(name, len(met), (int(met.min()), int(met.max())), errors, typical)
 
 
@@ -264,10 +263,9 @@ def _in_order(errors: Mapping[str, Mapping[str, Error]]) -> dict[str, Mapping[st
     return {metric: errors[metric] for metric in METRICS if metric in errors}
 
 
-def _by_load(
-    runs: Sequence[RequestLog], predicted: Sequence[RequestLog], loads: Sequence[Any], compared: Sequence[Flags]
-) -> list[Group]:
+def _by_load(runs: Sequence[RequestLog], predicted: Sequence[RequestLog], compared: Sequence[Flags]) -> list[Group]:
     """The requests in thirds by how many others they met; those that met as many stay together."""
+    loads = [in_system(run) for run in runs]
     met = np.concatenate([load[rows] for load, rows in zip(loads, compared, strict=True)])
     cuts = np.quantile(met, [1 / 3, 2 / 3])
     third = [np.searchsorted(cuts, load, side="left") for load in loads]
@@ -275,5 +273,5 @@ def _by_load(
     for number, name in enumerate(GROUPS):
         rows = [chosen & (part == number) for chosen, part in zip(compared, third, strict=True)]
         if any(chosen.any() for chosen in rows):
-            groups.append(_group(name, runs, predicted, loads, rows))
+            groups.append(group(name, runs, predicted, rows))
     return groups if len(groups) > 1 else []

@@ -1,5 +1,5 @@
 """Writes the pages under docs/reference from the code: the commands from the application, the scenario from its schema, the
-profiles from their files; and twinfer.schema.json, which the shipped scenarios name for editors.
+profiles from their files, the table of them in docs/validation.md; and twinfer.schema.json, which the shipped scenarios name for editors.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit 1 if those on disk are not what would be written
@@ -25,6 +25,7 @@ def pages() -> dict[str, str]:
         "cli.md": commands_page(),
         "profiles.md": profiles_page(),
         "scenario.md": scenario_page(),
+        "../validation.md": validation_page(),
         "../../twinfer.schema.json": schema(),
     }
 
@@ -224,53 +225,92 @@ def _cell(text: str) -> str:
 
 # the profiles
 
-_PARTS = {
-    "tokens": "GEMMs and all else by tokens",
-    "sequences": "LM head, sampler",
-    "prefill": "prefill attention",
-    "decode": "decode attention",
-    "mixed": "both attentions together",
-    "spread": "unequal contexts",
-}
-
 
 def profiles_page() -> str:
     """The shipped profiles: where each comes from, and how well points left out of it are predicted by the rest."""
-    from sim import profiles
-
-    shipped = [profiles.load(name) for name in profiles.names()]
+    shipped = _shipped()
     methods: dict[str, list[str]] = {}
-    rows = []
     for profile in shipped:
-        cells = []
-        for part in _PARTS:
-            held_out = getattr(getattr(profile.step, part), "held_out", None)
-            cells.append(f"{held_out.median:.1%} / {held_out.p90:.1%}" if held_out else "not measured")
-            if held_out and held_out.method not in methods.setdefault(part, []):
-                methods[part].append(held_out.method)
-        rows.append(f"| `{profile.name}` | {profile.provenance.points:,} | {' | '.join(cells)} |")
+        for part, held in _held_out(profile).items():
+            if held["method"] not in methods.setdefault(part, []):
+                methods[part].append(held["method"])
     lines = [
         "# Shipped profiles",
         "",
-        "Written by docs/generate.py from the profiles; do not edit. `twinfer catalog profiles NAME` prints one whole.",
+        "Written by docs/generate.py from the profiles; do not edit. `twinfer calibrate show NAME` shows one whole, `-o FILE.png`",
+        "draws it.",
         "",
         "How far measured points are off when they are left out and predicted from the rest: median / p90 of the relative",
         "error. It is the error of reading between measured points, not that of a whole step or a serving run: see",
         "[validation](../validation.md). *Not measured*: [what stands in for it](../engine.md#its-time).",
         "",
-        f"| profile | points | {' | '.join(_PARTS.values())} |",
-        f"|---|---|{'---|' * len(_PARTS)}",
-        *rows,
+        *_held_out_table(shipped),
         "",
         "What was left out:",
         "",
-        *(f"- {_PARTS[part]}: {'; or '.join(said)}." for part, said in methods.items()),
+        *(f"- {_parts()[part]}: {'; or '.join(said)}." for part, said in methods.items()),
         "",
         "Where they come from:",
         "",
         *dict.fromkeys(_origin(profile) for profile in shipped),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def validation_page() -> str:
+    """docs/validation.md as it is, with the table of the shipped profiles between its markers written anew."""
+    text = (REFERENCE.parent / "validation.md").read_text(encoding="utf-8")
+    begin, end = "<!-- profiles -->", "<!-- /profiles -->"
+    head, found, rest = text.partition(begin)
+    _, closed, tail = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"docs/validation.md: {begin} and {end} must stand around the table of profiles")
+    return "\n".join([head + begin, "", *_held_out_table(_shipped()), "", end + tail])
+
+
+def _shipped() -> list[Any]:
+    from sim import profiles
+
+    return [profiles.load(name) for name in profiles.names()]
+
+
+def _parts() -> dict[str, str]:
+    from calibration.digest import PARTS
+
+    return PARTS
+
+
+def _held_out(profile: Any) -> dict[str, Any]:
+    """Part to held-out error, of those parts that have one."""
+    from calibration.digest import digest
+
+    return {part["part"]: part["held_out"] for part in digest(profile)["parts"] if part["held_out"]}
+
+
+def _held_out_table(shipped: list[Any]) -> list[str]:
+    """A row a profile; a column a part that any of them has an error of."""
+    found = {profile.name: _held_out(profile) for profile in shipped}
+    parts = [part for part in _parts() if any(part in held for held in found.values())]
+    lines = [
+        f"| profile | points | {' | '.join(_parts()[part] for part in parts)} |",
+        f"|---|---|{'---|' * len(parts)}",
+    ]
+    for profile in shipped:
+        cells = []
+        for part in parts:
+            other = part == "batch" if profile.step is not None else part != "batch"
+            held = found[profile.name].get(part)
+            cells.append(_errors(held) if held else "" if other else "not measured")
+        lines.append(f"| `{profile.name}` | {profile.provenance.points:,} | {' | '.join(cells)} |")
+    return lines
+
+
+def _errors(held: Mapping[str, Any]) -> str:
+    """Median and p90, and the rest where the profile has it."""
+    more = "" if held["p95"] is None else f", p95 {held['p95']:.1%}"
+    if held["bias"] is not None:
+        more += f", bias {held['bias']:+.1%}".replace("-", "−")
+    return f"{held['median']:.1%} / {held['p90']:.1%}{more}"
 
 
 def _origin(profile: Any) -> str:
