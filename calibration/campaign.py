@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
@@ -61,7 +63,17 @@ class Campaign:
     @property
     def time_left(self) -> float:
         """Seconds of the budget that are left; infinite without one."""
-        return float("inf") if self._budget is None else self._budget - (time.monotonic() - self._start)
+        return inf if self._budget is None else self._budget - (time.monotonic() - self._start)
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Meanwhile at most ``seconds`` are left: the share of one part of what is measured."""
+        budget = self._budget
+        self._budget = min(inf if budget is None else budget, time.monotonic() - self._start + seconds)
+        try:
+            yield
+        finally:
+            self._budget = budget
 
     def expect(self, more: int) -> None:
         """``more`` measurements are planned: for the bar of progress."""

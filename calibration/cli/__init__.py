@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from calibration.cli import endpoint, importing, predicting, showing, validating
+from calibration.cli import endpoint, importing, predicting, showing, torch, validating
 
 __all__ = ["app"]
 
@@ -16,5 +16,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (endpoint, importing, predicting, showing, validating):
+for module in (endpoint, importing, predicting, showing, torch, validating):
     module.register(app)

@@ -70,7 +70,9 @@ SHAPES: Final[dict[str, Resolved]] = {
         EncoderShape("bge-reranker-v2-m3", 24, 1024, 16, 4096, 250002, 8194, 1, 1, _HUB + "BAAI/bge-reranker-v2-m3"),
         VitShape("vit-b-16", 12, 768, 12, 3072, 16, source=_HUB + "google/vit-base-patch16-224"),
         VitShape("vit-l-16", 24, 1024, 16, 4096, 16, source=_HUB + "google/vit-large-patch16-224"),
-        VitShape("vit-l-14", 24, 1024, 16, 4096, 14, source="Dosovitskiy et al., arXiv 2010.11929, table 1, patches of 14"),
+        VitShape(
+            "vit-l-14", 24, 1024, 16, 4096, 14, source="Dosovitskiy et al., arXiv 2010.11929, table 1, patches of 14"
+        ),
         ResnetShape("resnet-50", (3, 4, 6, 3), source=_PAPER),
         ResnetShape("resnet-101", (3, 4, 23, 3), source=_PAPER),
         ResnetShape("resnet-152", (3, 8, 36, 3), source=_PAPER),

@@ -15,10 +15,13 @@ __all__ = ["DecoderLayers", "MakeSubject", "Subject", "decoder_layers"]
 class Subject(Protocol):
     """A module with weights and a way to run it. Nothing of a run is kept but what it returns."""
 
-    module: Any
-    """The torch module: its parameters are the weights."""
-    depth: float
-    """How many times the layers that are here the whole model has."""
+    @property
+    def module(self) -> Any:
+        """The torch module: its parameters are the weights."""
+
+    @property
+    def depth(self) -> float:
+        """How many times the layers that are here the whole model has."""
 
     def step(self, tokens: int) -> Any:
         """The result of the layers that are here on ``tokens`` tokens (for a model that does not generate: on that many inputs)."""
