@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from calibration.runs import RequestLog
-from sim.errors import ConfigError, Problem, ProfileError
+from sim.errors import ConfigError, Problem, ProfileError, did_you_mean
 
 if TYPE_CHECKING:
     from sim import Profile, Result
@@ -74,11 +74,25 @@ def _scenario(
     workload: dict[str, Any] = {"name": _NAME, "model": "model", "arrivals": {"trace": str(requests)}}
     if run.concurrency is not None:
         workload |= {"arrivals": {"closed_loop": run.concurrency}, "lengths": {"trace": str(requests)}}
-    gpu = profile.gpu if profile.gpu in catalog.names("gpus") else str(file)
+    known = profile.gpu in catalog.names("gpus")
+    if not known and profile.hardware is None:
+        raise ProfileError(
+            f"{profile.name}: gpu {profile.gpu!r} is not in the catalog{did_you_mean(profile.gpu, catalog.names('gpus'))}, "
+            "and the profile has no hardware part that says what it is"
+        )
     return {
         "run": {"requests": len(rows), "replications": 1, "warmup": 0},
         "models": {"model": {"architecture": architecture, "dtype": profile.dtype}},
-        "cluster": {"pools": [{"name": "pool", "gpu": gpu, "gpus_per_node": profile.tensor_parallel, "price": 0}]},
+        "cluster": {
+            "pools": [
+                {
+                    "name": "pool",
+                    "gpu": profile.gpu if known else str(file),
+                    "gpus_per_node": profile.tensor_parallel,
+                    "price": 0,
+                }
+            ]
+        },
         "workloads": [workload],
         "deployments": [
             {
@@ -94,8 +108,11 @@ def _scenario(
 
 
 def _plain(problem: Problem) -> Problem:
-    """The problem without the file nobody wrote: what is left of its path are engine settings, the model and the pool."""
-    return Problem(problem.message, path=problem.path.removeprefix(f"deployments.{_NAME}."))
+    """The problem without the file nobody wrote: what is left of its path are the architecture, the gpu and engine settings."""
+    path = problem.path
+    for prefix in (f"deployments.{_NAME}.", "models.model.", "cluster.pools.pool."):
+        path = path.removeprefix(prefix)
+    return Problem(problem.message, path=path)
 
 
 def _log(profile: Profile, run: RequestLog, rows: Any, result: Result, warnings: list[str]) -> RequestLog:

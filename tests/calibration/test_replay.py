@@ -10,6 +10,7 @@ import pytest
 from calibration.replay import replay
 from calibration.runs import RequestLog
 from sim.errors import ConfigError, ProfileError
+from sim.profiles.schema import Hardware, Served
 from tests.calibration.toys import batches, constant
 
 STEP = 1e-3
@@ -58,6 +59,33 @@ def test_steps_and_contexts_past_what_was_measured_are_said() -> None:
     assert "1 requests grow longer than the 4,096 tokens of context that were measured" in warnings
 
 
+def test_what_a_request_spends_outside_of_steps_is_in_its_times() -> None:
+    profile = constant()
+    host = profile.steps.host.model_copy(update={"request_us": 5000.0, "request_source": "fitted"})
+    profile = profile.model_copy(update={"step": profile.steps.model_copy(update={"host": host})})
+    run = log([0.0, 1.0], [100, 100], [1, 5])
+    predicted = replay(profile, run, engine=ENGINE)
+    np.testing.assert_allclose(predicted.ttft, 0.005 + STEP, atol=1e-9)
+    np.testing.assert_allclose(predicted.e2e, [0.005 + STEP, 0.005 + 5 * STEP], atol=1e-9)
+    without = replay(profile, run, engine=ENGINE | {"request_overhead": 0.0})
+    np.testing.assert_allclose(without.ttft, STEP, atol=1e-9)
+
+
+def test_a_device_the_catalog_does_not_know_is_as_the_profile_found_it() -> None:
+    profile = constant(gpu="cpu-2", hardware=Hardware(title="two cores", memory_bytes=64 * 2**30))
+    engine = {name: value for name, value in ENGINE.items() if name != "kv_blocks"}
+    predicted = replay(profile, log([0.0], [100], [3]), engine=engine)
+    np.testing.assert_allclose(predicted.e2e, 3 * STEP, atol=1e-9)
+    assert predicted.about["engine"]["kv_blocks"] > 1000
+
+
+def test_settings_of_the_measured_server_stand_in_for_what_is_not_given() -> None:
+    profile = constant(served=Served(max_num_seqs=3, max_num_batched_tokens=64, kv_blocks=777, block_size=128))
+    engine = replay(profile, log([0.0], [100], [3]), engine={"max_num_batched_tokens": 32}).about["engine"]
+    assert (engine["max_num_seqs"], engine["kv_blocks"], engine["block_size"]) == (3, 777, 128)
+    assert engine["max_num_batched_tokens"] == 32
+
+
 def test_the_same_requests_twice_give_the_same_times() -> None:
     run = log([0.0, 0.1, 0.1], [300, 400, 500], [20, 30, 40])
     first, second = (replay(constant(), run, engine=ENGINE) for _ in range(2))
@@ -79,6 +107,15 @@ def test_a_wrong_setting_is_named_without_the_file_it_was_put_in(
         replay(constant(), log([0.0], [10], [2]), engine=engine, architecture=architecture)
     assert "replay" not in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_model_or_device_that_nobody_knows_is_named_as_the_profile_names_it() -> None:
+    with pytest.raises(ConfigError, match=r"^architecture: 'm40' is not in the catalog of models"):
+        replay(constant(model="m40"), log([0.0], [10], [2]), engine=ENGINE)
+    with pytest.raises(
+        ProfileError, match=r"^toy/constant: gpu 'h100-smx' is not in the catalog \(did you mean 'h100-sxm'\?\)"
+    ):
+        replay(constant(gpu="h100-smx"), log([0.0], [10], [2]), engine=ENGINE)
 
 
 def test_no_request_at_all_and_a_model_that_does_not_generate_are_refused() -> None:
