@@ -28,7 +28,7 @@ from sim.perf.monotone import Array
 from sim.perf.roofline import FITTED, Fit, LeftOut
 from sim.profiles.doubt import Doubt
 
-__all__ = ["FOLDS", "Kind", "fit", "kinds", "make"]
+__all__ = ["FOLDS", "Kind", "fit", "kinds", "left_out", "make"]
 
 LOSS: Final = 0.1  # in the logarithm: kernels further off than 10 % count by their distance, not its square
 FOLDS: Final = {
@@ -196,13 +196,15 @@ def make(data: Path) -> Fit:
             if rows.any() and len(rest.rows):
                 left = kind.kept(rows)
                 errors.append(
-                    _error(kind.name, what, left.seconds(without[what]) / left.rows["seconds"].to_numpy(float))
+                    _error(
+                        f"{kind.name} kernels", what, left.seconds(without[what]) / left.rows["seconds"].to_numpy(float)
+                    )
                 )
     for model in MODELS:
         without[model] = fit([_without_model(kind, model) for kind in found], whole)
     by_shape = list(_mixtures(next(kind for kind in found if kind.name == "experts"), whole))
-    errors.append(_error("experts", "each mixture", np.concatenate(by_shape)))
-    steps = {what: _of_profiles(what, e) for what, e in without.items()}
+    errors.append(_error("experts kernels", "each mixture", np.concatenate(by_shape)))
+    steps = {what: {name: ratios(name, e) for name in left_out(what)} for what, e in without.items()}
     errors.extend(_errors(steps))
     return Fit(
         source="kernels of ai-dynamo/aiconfigurator 095f58a5 and casys-kaist/LLMServingSim 5daddb21",
@@ -225,11 +227,11 @@ def _mixtures(kind: Kind, whole: Efficiency) -> Iterator[Array]:
         yield left.seconds(_fit(kind.kept(shapes != shape), whole)) / left.rows["seconds"].to_numpy(float)
 
 
-def _of_profiles(what: str, e: Efficiency) -> dict[str, Ratios]:
-    """By shipped profile of the GPU or model that was left out."""
+def left_out(what: str) -> list[str]:
+    """The shipped profiles of the GPUs or the model that the fit called ``what`` went without."""
     gpus = FOLDS.get(what, ())
-    chosen = [name for name in profiles.names() if (name.split("/")[0] in gpus if gpus else name.split("/")[1] == what)]
-    return {name: ratios(name, e) for name in chosen if profiles.load(name).step is not None}
+    measured = [name for name in profiles.names() if profiles.load(name).step is not None]
+    return [name for name in measured if (name.split("/")[0] in gpus if gpus else name.split("/")[1] == what)]
 
 
 def _errors(steps: Mapping[str, Mapping[str, Ratios]]) -> Iterator[LeftOut]:

@@ -176,23 +176,23 @@ def _check(model: Architecture, gpu: Gpu, tp: int, dtype: str, kv_dtype: str) ->
 def _band(fit: Fit) -> str:
     """How far off whole steps were; ``ARCHITECTURE`` is what a GPU of a new generation has to expect."""
 
-    def said(part: str, what: str) -> str:
-        error = fit.of(part, what)
+    def said(step: str, what: str) -> str:
+        error = fit.of(f"{step} step", what)
         return f"{error.median:.0%} ({error.p90:.0%})"
 
-    return (
-        f"median error (90th percentile) {said('decode step', 'each GPU')} for decode steps and {said('prefill step', 'each GPU')} "
-        f"for prefill steps on GPUs left out of the fit, {said('decode step', ARCHITECTURE)} and "
-        f"{said('prefill step', ARCHITECTURE)} on a whole architecture left out"
-    )
+    near = ", ".join(f"{step} {said(step, 'each GPU')}" for step in ("decode", "prefill", "mixed"))
+    far = ", ".join(f"{step} {said(step, ARCHITECTURE)}" for step in ("decode", "prefill"))
+    return f"median error (90th percentile) of steps on GPUs left out of the fit: {near}; on a whole architecture left out: {far}"
 
 
 def _notes(model: Architecture, gpu: Gpu, tp: int, dtype: str, fit: Fit) -> list[str]:
+    mixed = fit.of("mixed step").bias or 0.0
     notes = [
         f"efficiencies: {len(fit.efficiency)} numbers fitted to {sum(fit.rows.values()):,} kernels of {', '.join(fit.rows)}",
         "norms, rotary embedding, activation and sampler are estimated from memory traffic",
         "prefill over cached tokens was fitted on the rtx-pro-6000 alone",
-        "attention of chunk and decodes is added; decodes of unequal context cost as much as equal ones",
+        f"attention of chunk and decodes is added: on the rtx-pro-6000 mixed steps then come out {-mixed:.0%} too short",
+        "decodes of unequal context cost as much as equal ones",
         "the host's time between steps is not predicted",
     ]
     if dtype == "fp8":
