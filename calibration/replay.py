@@ -36,8 +36,10 @@ def replay(
     stands for the default. ``architecture`` is a catalog name or a config.json, by default the profile's model.
 
     ``about`` holds ``itl``, the figures :data:`ITL_FIGURES` of all inter-token latencies in seconds (single ones are not kept),
-    ``engine``, the settings as they were in the end, and ``warnings``, sentences. :raises ProfileError: no request can be simulated, or the profile is of a model that does not
-    generate. :raises ConfigError: a setting that cannot be right.
+    ``engine``, the settings as they were in the end, and ``warnings``, sentences.
+
+    :raises ProfileError: no request can be simulated, or the profile is of a model that does not generate.
+    :raises ConfigError: a setting that cannot be right.
     """
     import sim
     from sim.config import load_text
@@ -48,7 +50,7 @@ def replay(
         raise ProfileError(f"{run.source or 'the run'}: has no request with prompt and output tokens")
     rows = rows[np.argsort(run.sent[rows], kind="stable")]
     with TemporaryDirectory(prefix="twinfer-replay-") as folder:
-        text = json.dumps(_scenario(profile, run, rows, Path(folder), engine, str(architecture or profile.model)))
+        text = json.dumps(_scenario(profile, run, rows, Path(folder), engine, _placed(architecture or profile.model)))
         try:
             result = sim.simulate(load_text(text, file=str(Path(folder) / "replay.yaml")), jobs=1)
         except ConfigError as error:
@@ -105,6 +107,16 @@ def _scenario(
             }
         ],
     }
+
+
+def _placed(architecture: str | Path) -> str:
+    """A file by its whole path: the scenario lies elsewhere."""
+    from sim import catalog
+
+    path = Path(architecture).expanduser()
+    return (
+        str(path.resolve()) if str(architecture) not in catalog.names("models") and path.exists() else str(architecture)
+    )
 
 
 def _plain(problem: Problem) -> Problem:

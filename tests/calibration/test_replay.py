@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,6 +79,21 @@ def test_a_device_the_catalog_does_not_know_is_as_the_profile_found_it() -> None
     predicted = replay(profile, log([0.0], [100], [3]), engine=engine)
     np.testing.assert_allclose(predicted.e2e, 3 * STEP, atol=1e-9)
     assert predicted.about["engine"]["kv_blocks"] > 1000
+
+
+def test_an_architecture_may_be_a_file_beside_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = {
+        "num_hidden_layers": 2,
+        "hidden_size": 64,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+        "vocab_size": 500,
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 300} | shape))
+    monkeypatch.chdir(tmp_path)
+    run = log([0.0, 1.0], [100, 299], [3, 10])  # the second is longer than the model takes
+    predicted = replay(constant(), run, engine=ENGINE, architecture="config.json")
+    np.testing.assert_allclose(predicted.e2e, [3 * STEP, np.nan], atol=1e-9)
 
 
 def test_settings_of_the_measured_server_stand_in_for_what_is_not_given() -> None:
