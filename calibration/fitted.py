@@ -17,6 +17,7 @@ from sim.profiles.schema import ContextGrid, Curve, Curves, Host, PromptGrid, St
 __all__ = ["doubt", "step"]
 
 _PARTS: Final[tuple[Scaled, ...]] = ("tokens", "sequences", "prefill", "decode", "host", "request")
+_LOOSE: Final = 0.3  # relative standard deviation above which a part alone is said to be unknown
 _LEAST_SHARE: Final = 1e-3  # of a step's time: parts below it are not scaled, their doubt could not matter
 
 
@@ -76,27 +77,41 @@ def step(fit: StepFit, *, cuda_graphs: bool = False, between: Between | None = N
 def doubt(fit: StepFit, *, common: float = 0.0) -> Doubt | None:
     """The fit's covariance as factors on the parts, taken at the mean of its samples, all as relative errors.
 
+    Parts that the samples do not tell apart share a factor, that of their sum: each alone may be anything, together they may not.
     ``common`` is a relative standard deviation that all parts share (from one server process to the next, say). None when no part has
     any time.
     """
     mean = fit.basis.matrix(fit.samples).mean(axis=0)
-    whole = float(mean @ fit.coefficients)
-    rows: list[Array] = []
-    parts: list[Scaled] = []
-    for name in _PARTS:
-        mine = fit.basis.part(name)
-        seconds = float(mean[mine] @ fit.coefficients[mine])
-        if seconds > _LEAST_SHARE * whole:
-            parts.append(name)
-            rows.append(np.where(mine, mean, 0.0) / seconds)
-    if not parts:
+    columns = {name: fit.basis.part(name) for name in _PARTS}
+    seconds = {name: float(mean[mine] @ fit.coefficients[mine]) for name, mine in columns.items()}
+    least = _LEAST_SHARE * sum(seconds.values())
+    groups: list[tuple[Scaled, ...]] = [(name,) for name in _PARTS if seconds[name] > least]
+    if not groups:
         return None
-    gradient = np.stack(rows)
-    covariance = gradient @ fit.covariance @ gradient.T + common**2
+
+    def covariance() -> Array:
+        rows = [np.where(sum(columns[name] for name in group) > 0, mean, 0.0) for group in groups]
+        gradient = np.stack(
+            [row / sum(seconds[name] for name in group) for row, group in zip(rows, groups, strict=True)]
+        )
+        return np.asarray(gradient @ fit.covariance @ gradient.T)
+
+    found = covariance()
+    while len(groups) > 1 and np.max(np.diag(found)) > _LOOSE**2:
+        worst = int(np.argmax(np.diag(found)))
+        against = found[worst] / np.sqrt(np.maximum(np.diag(found), 1e-30))
+        against[worst] = np.inf
+        other = int(np.argmin(against))  # what it is exchanged with
+        groups[min(worst, other)] += groups.pop(max(worst, other))
+        found = covariance()
+    of = {name: number for number, group in enumerate(groups) for name in group}
+    parts = tuple(name for name in _PARTS if name in of)
+    spread = [[found[of[one], of[two]] + common**2 for two in parts] for one in parts]
     return Doubt(
-        parts=tuple(parts),
-        covariance=tuple(tuple(float(f"{value:.6g}") for value in row) for row in (covariance + covariance.T) / 2.0),
+        parts=parts,
+        covariance=tuple(tuple(float(f"{value:.6g}") for value in row) for row in spread),
         method="covariance of the fitted coefficients at the mean of the samples"
+        + "".join(f"; {' and '.join(group)} are not told apart" for group in groups if len(group) > 1)
         + (f"; {common:.1%} common to all parts" if common else ""),
     )
 

@@ -58,7 +58,8 @@ def profile(seen: Observations, about: About) -> Profile:
         block_size=facts.block_tokens,
         async_scheduling=False if on_cpu else None,  # vllm/platforms/cpu.py switches it off
     )
-    engine = " ".join(text for text in (facts.engine or "unknown engine", facts.version) if text)
+    version = (facts.version or "").lower().removeprefix(facts.engine or "").strip()
+    engine = f"{facts.engine or 'unknown engine'} {version}".strip()
     made = assemble(
         fit_steps(observed(seen)),
         Subject(
@@ -73,7 +74,7 @@ def profile(seen: Observations, about: About) -> Profile:
             hardware=about.hardware,
             served=served,
             load=_load(seen, about),
-            versions={facts.engine: facts.version} if facts.engine and facts.version else {},
+            versions={facts.engine: version} if facts.engine and version else {},
             host=about.host,
             measured_at=about.measured_at,
         ),
