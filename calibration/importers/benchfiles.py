@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from calibration.importers.files import read_json, read_json_lines
 from calibration.importers.requestcsv import assemble
@@ -20,6 +21,7 @@ from sim.errors import ProfileError
 
 __all__ = ["read_aiperf", "read_guidellm", "read_vllm_bench"]
 
+Floats = npt.NDArray[np.float64]
 _NONE: Final = float("nan")
 
 
@@ -28,23 +30,36 @@ class _Rows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows: list[tuple[float, float, float, float, float]] = []
-        self.times: list[Any] = []
+        self.rows: list[list[float]] = []
+        self.times: list[Floats | None] = []
 
-    def add(self, place: str, values: Mapping[str, Any], times: Any = None) -> None:
-        """``values``: sent, prompt, output, ttft, e2e by name, NaN for the last two of a failed request."""
-        row = []
-        for name, value in values.items():
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ProfileError(f"{self.path}: {place}: {name} is {value!r}, not a number")
-            row.append(float(value))
-        sent, prompt, output, ttft, e2e = row
-        self.rows.append((sent, prompt, output, ttft, e2e))
+    def served(self, place: str, values: Mapping[str, Any], gaps: Any = None) -> None:
+        """``values``: sent, prompt, output, TTFT and E2E under their own names; ``gaps`` between the tokens where they are known.
+        E2E may be left out then: it follows."""
+        row = [self._number(place, name, value) for name, value in values.items()]
+        times = None
+        if gaps is not None:
+            numbers = [self._number(place, f"gap {i + 1}", gap) for i, gap in enumerate(gaps)]
+            times = row[3] + np.cumsum([0.0, *numbers])
+            row = [*row, float(times[-1])][:5]
+        self.rows.append(row)
         self.times.append(times)
+
+    def failed(self, place: str, sent: Any, prompt: Any) -> None:
+        """A request that was sent and not served to its end; a prompt that was not counted has no tokens."""
+        self.rows.append(
+            [self._number(place, "start", sent), self._number(place, "prompt", prompt or 0), 0.0, _NONE, _NONE]
+        )
+        self.times.append(np.empty(0))
+
+    def _number(self, place: str, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ProfileError(f"{self.path}: {place}: {name} is {value!r}, not a number")
+        return float(value)
 
     def log(self, concurrency: int | None, about: Mapping[str, Any]) -> RequestLog:
         columns = np.array(self.rows, dtype=float).reshape(-1, 5).T
-        known = [np.array(times, dtype=float) for times in self.times if times is not None]
+        known = [times for times in self.times if times is not None]
         times = known if known and len(known) == len(self.times) else None
         sent, prompt, output, ttft, e2e = columns
         return assemble(self.path, sent, prompt, output, ttft, e2e, times, concurrency, about)
@@ -63,28 +78,23 @@ def read_vllm_bench(path: Path, number: int | None = None) -> RequestLog:
         )
     if "start_times" not in result:
         raise ProfileError(f"{path}: has no start_times: this version of `vllm bench serve` did not write when it sent")
-    names = ("start_times", "input_lens", "output_lens", "ttfts", "itls")
-    missing = [name for name in names if not isinstance(result.get(name), list)]
-    if missing:
-        raise ProfileError(f"{path}: {missing[0]} is not a list")
-    columns = [result[name] for name in names]
-    sizes = {len(column) for column in columns}
-    if len(sizes) > 1:
+    names = ["start_times", "input_lens", "output_lens", "ttfts", "itls"]
+    names += [name for name in ("errors", "latencies") if name in result]  # not in all versions
+    wrong = next((name for name in names if not isinstance(result.get(name), list)), None)
+    if wrong:
+        raise ProfileError(f"{path}: {wrong} is not a list")
+    if len({len(result[name]) for name in names}) > 1:
         raise ProfileError(f"{path}: {', '.join(names)} are not of one length")
-    count = sizes.pop()
-    errors = result.get("errors") or [""] * count
-    latencies = result.get("latencies") or [None] * count
     rows = _Rows(path)
-    for i, (start, prompt, output, ttft, gaps) in enumerate(zip(*columns, strict=True)):
-        place = f"request {i + 1}"
+    for i in range(len(result["ttfts"])):
+        place, one = f"request {i + 1}", {name: result[name][i] for name in names}
+        gaps, error = one.pop("itls"), one.pop("errors", "")
         if not isinstance(gaps, list):
             raise ProfileError(f"{path}: {place}: itls is {gaps!r}, not a list")
-        served = not errors[i] and isinstance(output, int) and output > 0
-        e2e = (latencies[i] if latencies[i] is not None else ttft + math.fsum(gaps)) if served else _NONE
-        values = {"start_times": start, "input_lens": prompt, "output_lens": output}
-        values |= {"ttfts": ttft if served else _NONE, "latencies": e2e}
-        times = start + np.cumsum([ttft, *gaps]) if served else np.empty(0)
-        rows.add(place, values, times)
+        if error or not one["output_lens"]:
+            rows.failed(place, one["start_times"], one["input_lens"])
+        else:
+            rows.served(place, one, gaps)
     rate = result.get("request_rate")
     about = {
         "tool": "vllm bench serve",
@@ -113,7 +123,7 @@ def _vllm_results(path: Path) -> Iterator[dict[str, Any]]:
 def read_guidellm(path: Path, number: int | None = None) -> RequestLog:
     """A benchmark of a guidellm report (``benchmarks.json``); ``number`` chooses among those of a sweep, from 0.
 
-    Requests that were sent and not served to their end are kept as failed ones; guidellm keeps no token times.
+    Requests that were sent and not served to their end are kept as failed ones. guidellm keeps the times of first and last tokens only.
     """
     report = read_json(path)
     benchmarks = report.get("benchmarks") if isinstance(report, dict) else None
@@ -127,26 +137,23 @@ def read_guidellm(path: Path, number: int | None = None) -> RequestLog:
     if not groups.get("successful"):
         raise ProfileError(
             f"{path}: is a report without the requests; guidellm leaves them out with --sample-requests 0"
-            " (0.6 and later: --metrics sample_size=0)"
+            " (in 0.8: --metrics kind=generative,sample_size=0)"
         )
     rows = _Rows(path)
     for group in ("successful", "incomplete", "errored"):
         for i, request in enumerate(groups.get(group) or ()):
             if not isinstance(request, dict):
                 raise ProfileError(f"{path}: {group} request {i + 1} is not an object")
+            place = f"{group} request {i + 1}"
             start = request.get("request_start_time", request.get("start_time"))
-            if group != "successful" and start is None:
-                continue  # cancelled before it was sent
-            served = group == "successful"
-            first, e2e = request.get("time_to_first_token_ms"), request.get("request_latency")
-            values = {
-                "request_start_time": start,
-                "prompt_tokens": request.get("prompt_tokens") if served else request.get("prompt_tokens") or 0,
-                "output_tokens": request.get("output_tokens") if served else request.get("output_tokens") or 0,
-                "time_to_first_token_ms": first / 1e3 if served and isinstance(first, int | float) else _NONE,
-                "request_latency": e2e if served and e2e is not None else _NONE,
-            }
-            rows.add(f"{group} request {i + 1}", values)
+            first = request.get("time_to_first_token_ms")
+            if group == "successful":
+                names = ("prompt_tokens", "output_tokens")
+                values = {"request_start_time": start, **{name: request.get(name) for name in names}}
+                values["time_to_first_token_ms"] = first / 1e3 if isinstance(first, int | float) else first
+                rows.served(place, values | {"request_latency": request.get("request_latency")})
+            elif start is not None:  # None: cancelled before it was sent
+                rows.failed(place, start, request.get("prompt_tokens"))
     streams = {"concurrent": strategy.get("streams"), "synchronous": 1}.get(str(strategy.get("type_")))
     return rows.log(streams, {"tool": "guidellm", "rate": strategy.get("rate"), "strategy": _described(strategy)})
 
@@ -191,17 +198,20 @@ def read_aiperf(path: Path, number: int | None = None) -> RequestLog:
         if about.get("benchmark_phase", "profiling") != "profiling":
             continue
         start = about.get("request_start_ns")
-        served = not record.get("error") and not about.get("was_cancelled")
-        prompt, output = (_value(metrics, f"{side}_sequence_length") for side in ("input", "output"))
-        ttft = _seconds(path, line, metrics, "time_to_first_token") if served else _NONE
-        values = {
-            "request_start_ns": start / 1e9 if isinstance(start, int) else start,
-            "input_sequence_length": prompt if served else prompt or 0,
-            "output_sequence_length": output if served else output or 0,
-            "time_to_first_token": ttft,
-            "request_latency": _seconds(path, line, metrics, "request_latency") if served else _NONE,
+        start = start / 1e9 if isinstance(start, int) else start
+        # what the server counted, where it said: aiperf's own tokenizer does not know the chat template
+        prompt = _value(metrics, "usage_prompt_tokens", "input_sequence_length")
+        if record.get("error") or about.get("was_cancelled"):
+            rows.failed(f"line {line}", start, prompt)
+            continue
+        seconds = {
+            name: _seconds(path, line, metrics, name)
+            for name in ("time_to_first_token", "request_latency", "inter_chunk_latency")
         }
-        rows.add(f"line {line}", values, _aiperf_times(values["request_start_ns"], ttft, metrics))
+        gaps = seconds.pop("inter_chunk_latency")
+        output = _value(metrics, "usage_completion_tokens", "output_sequence_length")
+        counts = {"request_start_ns": start, "input_sequence_length": prompt, "output_sequence_length": output}
+        rows.served(f"line {line}", counts | seconds, gaps if isinstance(gaps, list) else None)
     phases = _profiling_phases(summary)
     closed = phases[0].get("concurrency") if len(phases) == 1 and phases[0].get("type") == "concurrency" else None
     return rows.log(closed if isinstance(closed, int) else None, {"tool": "aiperf"})
@@ -213,31 +223,26 @@ def _profiling_phases(summary: Any) -> list[dict[str, Any]]:
     return [one for one in phases or () if isinstance(one, dict) and "warmup" not in (one.get("kind"), one.get("name"))]
 
 
-def _value(metrics: Mapping[str, Any], name: str) -> Any:
-    metric = metrics.get(name)
-    return metric.get("value") if isinstance(metric, dict) else None
+def _value(metrics: Mapping[str, Any], *names: str) -> Any:
+    """The first of those metrics that is there."""
+    found = (metrics[name].get("value") for name in names if isinstance(metrics.get(name), dict))
+    return next(found, None)
 
 
 def _seconds(path: Path, line: int, metrics: Mapping[str, Any], name: str) -> Any:
-    """A metric in seconds; NaN where it is not there, as TTFT without streaming."""
+    """A metric in seconds, a list of them for a list; None where it is not there, as TTFT without streaming."""
     metric = metrics.get(name)
     if not isinstance(metric, dict):
-        return _NONE
+        return None
     unit, value = metric.get("unit"), metric.get("value")
     if unit not in _UNITS:
         raise ProfileError(f"{path}:{line}: {name}: unit {unit!r} is not one of {', '.join(_UNITS)}")
+    if isinstance(value, list):
+        return [one * _UNITS[unit] if isinstance(one, int | float) else one for one in value]
     return value * _UNITS[unit] if isinstance(value, int | float) else value
 
 
 _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
-
-
-def _aiperf_times(start: Any, ttft: Any, metrics: Mapping[str, Any]) -> Any:
-    gaps = metrics.get("inter_chunk_latency")
-    known = isinstance(start, float) and isinstance(ttft, float)
-    if not known or not isinstance(gaps, dict) or not isinstance(gaps.get("value"), list):
-        return np.empty(0) if known and math.isnan(ttft) else None
-    return start + np.cumsum([ttft, *(gap * _UNITS.get(str(gaps.get("unit")), 1e-3) for gap in gaps["value"])])
 
 
 def _chosen(path: Path, several: Sequence[Any], number: int | None, names: Sequence[str]) -> Any:

@@ -49,9 +49,8 @@ def read_request_csv(path: Path) -> RequestLog:
         if "tpot" not in columns:
             raise ProfileError(f"{path}:1: no column {' or '.join((*_OPTIONAL['e2e'], *_OPTIONAL['tpot']))}")
         columns["e2e"] = ttft + columns["tpot"] * np.maximum(columns["output"] - 1.0, 0.0)
-    return assemble(
-        path, columns["sent"], columns["prompt"], columns["output"], ttft, columns["e2e"], times=_token_times(path)
-    )
+    times = _token_times(path, columns["sent"])
+    return assemble(path, columns["sent"], columns["prompt"], columns["output"], ttft, columns["e2e"], times)
 
 
 def assemble(
@@ -67,10 +66,11 @@ def assemble(
 ) -> RequestLog:
     """A :class:`RequestLog` of columns in any order and on any clock: in the order of sending, from the first request on.
 
-    ``times`` are left out where a served request has another number of times than tokens (a chunk of several tokens has one time).
+    ``times`` of a request's tokens are from its sending on; they are left out where a served request has another number of them
+    than tokens (a chunk of several tokens has one time).
     ``about["origin_s"]`` is when the first request was sent, on the clock of the file.
 
-    :raises ProfileError: no requests, counts that are not whole, or an answer that ends before it begins.
+    :raises ProfileError: no requests, counts that are not whole or not there, or an answer that ends before it begins.
     """
     if not len(sent):
         raise ProfileError(f"{path}: has no requests")
@@ -78,6 +78,8 @@ def assemble(
         wrong = np.flatnonzero(column % 1.0 != 0.0)
         if len(wrong):
             raise ProfileError(f"{path}: request {wrong[0] + 1}: {name}: {column[wrong[0]]:g} is not a whole number")
+    if (prompt < 1).all():
+        raise ProfileError(f"{path}: no request has prompt tokens: whoever answered did not count them")
     failed = ~(np.isfinite(ttft) & np.isfinite(e2e)) | (output < 1)
     ttft, e2e = np.where(failed, np.nan, ttft), np.where(failed, np.nan, e2e)
     wrong = np.flatnonzero(e2e < ttft - 1e-6)
@@ -97,14 +99,14 @@ def assemble(
         output=output[order].astype(np.int64),
         ttft=ttft[order],
         e2e=np.maximum(e2e, ttft)[order],
-        token_times=tuple(times[i] - origin for i in order) if times is not None and whole else None,
+        token_times=tuple(sent[i] - origin + times[i] for i in order) if times is not None and whole else None,
         concurrency=concurrency,
         source=path.name,
         about={"origin_s": origin, **{key: value for key, value in (about or {}).items() if value is not None}},
     )
 
 
-def _token_times(path: Path) -> list[Floats] | None:
+def _token_times(path: Path, sent: Floats) -> list[Floats] | None:
     name = path.name.removesuffix(".gz").removesuffix(".csv")
     if not name.endswith("_requests"):
         return None
@@ -114,6 +116,9 @@ def _token_times(path: Path) -> list[Floats] | None:
         return None
     rows = read_json(beside)
     try:
-        return [np.array(row["token_times_s"], dtype=float) for row in rows]
+        times = [np.array(row["token_times_s"], dtype=float) for row in rows]
     except (TypeError, KeyError, ValueError):
         raise ProfileError(f"{beside}: is not a list of objects with token_times_s, a list of seconds") from None
+    if len(times) != len(sent):
+        raise ProfileError(f"{beside}: has {len(times)} requests, {path.name} has {len(sent)}")
+    return [one - start for one, start in zip(times, sent, strict=True)]
