@@ -94,7 +94,8 @@ def doubt(fit: StepFit, *, common: float = 0.0) -> Doubt | None:
         gradient = np.stack(
             [row / sum(seconds[name] for name in group) for row, group in zip(rows, groups, strict=True)]
         )
-        return np.asarray(gradient @ fit.covariance @ gradient.T)
+        spread = gradient @ fit.covariance @ gradient.T
+        return np.asarray((spread + spread.T) / 2.0)
 
     found = covariance()
     while len(groups) > 1 and np.max(np.diag(found)) > _LOOSE**2:

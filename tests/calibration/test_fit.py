@@ -174,3 +174,10 @@ def test_too_little_variety_is_refused() -> None:
     alike = timed(StepSample(0, 0, 0, 1, 100 + i % 2, 0.0) for i in range(100))
     with pytest.raises(ProfileError, match="too few to fit step times"):
         fit_steps(alike)
+
+
+def test_parts_that_are_not_told_apart_share_a_factor() -> None:
+    fit = fit_steps(timed(sample for sample in compositions() if not sample.prefill_tokens))  # tokens are requests here
+    found = fitted.doubt(fit)
+    assert found is not None
+    assert np.sqrt(np.diag(found.covariance)).max() < 0.3
