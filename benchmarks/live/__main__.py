@@ -19,7 +19,7 @@ import socket
 import subprocess
 import time
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,7 +98,7 @@ def calibrated(client: Client, kind: str, out: Path, seconds: float) -> Profile:
         command=f"python -m benchmarks.live --kind {kind} --budget {seconds:g}",
         hardware=device.hardware(),
         host=device.host(),
-        measured_at=date.today().isoformat(),
+        measured_at=datetime.now(tz=UTC).date().isoformat(),
     )
     with Campaign(path, {"live": kind, "url": client.url}, show=shown()) as campaign:
         seen = calibrate(
