@@ -207,6 +207,8 @@ def parse(data: bytes | str, place: Place) -> tuple[Node, list[Problem]]:
         lines = text.split("\n")
         if mark is not None and mark.line < len(lines) and lines[mark.line].lstrip(" ").startswith("\t"):
             words = "a tab cannot indent, only spaces can"
+        if "nesting depth" in words:  # libyaml's own limit, met while it looked ahead
+            raise reader.stop(at, f"nested deeper than {MAX_DEPTH} levels") from None
         raise reader.stop(at, f"is not YAML: {words or 'it breaks off'}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise reader.stop(place, f"is not YAML: {' '.join(str(error).split())}") from None
