@@ -7,7 +7,7 @@ benchmarks/70b_fp8_h200_slurm.sh): an FP8 KV cache, 8,192 tokens a step, as many
 user with prompt and output lengths between 0.8 and 1.0 of the nominal ones (RANDOM_RANGE_RATIO). With every length equal, all users
 of a closed loop would stay in step, and each would wait for all prompts at once.
 
-    python -m benchmarks.inferencex [--rows N] [--model llama-3.1-8b]
+    python -m benchmarks.inferencex [--rows N] [--model llama-3.1-8b] [--roofline]
 """
 
 from __future__ import annotations
@@ -74,16 +74,21 @@ def published(model: str = "llama-3.1-70b") -> list[dict[str, Any]]:
     ]
 
 
-def predict(row: dict[str, Any], profiles: Path) -> tuple[float, float, float]:
-    """Mean TTFT and TPOT in milliseconds, and the peak share of KV blocks in use, of the same closed loop, simulated."""
+def predict(row: dict[str, Any], profiles: Path, roofline: bool = False) -> tuple[float, float, float]:
+    """Mean TTFT and TPOT in milliseconds, and the peak share of KV blocks in use, of the same closed loop, simulated; with
+    ``roofline`` on a profile predicted from other GPUs' kernels instead of the H200's own."""
     import sim
     from calibration.importers.kernels import import_kernels
+    from calibration.leftout import predicted
     from sim.profiles.library import save
 
     profile = profiles / f"tp{row['tp']}.json"
     if not profile.exists():
         kernels = SHARED / "profiles" / "kernels" / "h200_sxm"
-        save(import_kernels(kernels, row["model"], "h200-sxm", row["tp"], "fp8", kv_dtype="fp8"), profile)
+        if roofline:
+            save(predicted(row["model"], "h200-sxm", row["tp"], "fp8", "fp8", without="h200-sxm"), profile)
+        else:
+            save(import_kernels(kernels, row["model"], "h200-sxm", row["tp"], "fp8", kv_dtype="fp8"), profile)
     path = profiles / "scenario.yaml"
     path.write_text(
         SCENARIO.format(
@@ -113,6 +118,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, help="only so many rows of each engine and tensor parallelism")
     parser.add_argument("--model", default="llama-3.1-70b")
+    parser.add_argument("--roofline", action="store_true", help="step times predicted, the H200 left out of the fit")
     arguments = parser.parse_args()
     errors: dict[str, list[tuple[float, float]]] = defaultdict(list)
     taken: dict[tuple[str, int], int] = defaultdict(int)
@@ -121,7 +127,7 @@ def main() -> None:
             taken[row["engine"], row["tp"]] += 1
             if arguments.rows and taken[row["engine"], row["tp"]] > arguments.rows:
                 continue
-            ttft, tpot, kv_peak = predict(row, Path(folder))
+            ttft, tpot, kv_peak = predict(row, Path(folder), arguments.roofline)
             error = (ttft / row["ttft"] - 1.0, tpot / row["tpot"] - 1.0)
             for group in ("all rows", *groups(row, kv_peak)):
                 errors[group].append(error)

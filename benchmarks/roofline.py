@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import fidelity
-from calibration.leftout import PARTS, STEPS, ratios
+from calibration.leftout import PARTS, STEPS, predicted, ratios
 from calibration.roofline import left_out
-from sim import catalog, profiles
+from sim import profiles
 from sim.perf.efficiency import Efficiency
-from sim.perf.roofline import fitted, steps
+from sim.perf.roofline import fitted
 
 
 def by_profile() -> list[dict[str, Any]]:
@@ -48,11 +48,8 @@ def _figures(ratio: list[float]) -> dict[str, float] | None:
 def replay() -> dict[str, dict[str, float]]:
     """Errors of the run on the RTX PRO 6000 with step times predicted from the other GPUs."""
     run, measured = fidelity.measured(), profiles.load(fidelity.PROFILE)
-    e = Efficiency(**fitted().without[measured.gpu])
-    model, gpu = catalog.model(measured.model), catalog.gpu(measured.gpu)
-    step = steps(model, gpu, measured.tensor_parallel, measured.dtype, measured.kv_dtype, e)
-    profile = measured.model_copy(update={"step": step})
-    return fidelity.errors(run, fidelity.predicted(run, 0.0, profile=profile))
+    about = (measured.model, measured.gpu, measured.tensor_parallel, measured.dtype, measured.kv_dtype)
+    return fidelity.errors(run, fidelity.predicted(run, profile=predicted(*about, without=measured.gpu)))
 
 
 def main() -> None:

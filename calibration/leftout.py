@@ -8,11 +8,11 @@ from typing import Final
 from sim import catalog, profiles
 from sim.perf.compile import step_table
 from sim.perf.efficiency import Efficiency
-from sim.perf.roofline import steps
+from sim.perf.roofline import fitted, predict, steps
 from sim.perf.steptable import StepTable
 from sim.profiles.schema import Curves, Profile, Step
 
-__all__ = ["PARTS", "STEPS", "Ratios", "ratios"]
+__all__ = ["PARTS", "STEPS", "Ratios", "predicted", "ratios"]
 
 PARTS: Final = ("tokens", "sequences", "prefill", "decode")
 STEPS: Final = ("decode step", "prefill step", "mixed step")
@@ -23,6 +23,13 @@ CHUNKS: Final = (256, 512, 1024)  # beside the decodes of a mixed step
 
 Ratios = dict[str, list[float]]
 """Predicted over measured, by part of a step and for whole steps."""
+
+
+def predicted(model: str, gpu: str, tp: int, dtype: str, kv_dtype: str, without: str) -> Profile:
+    """As a scenario would have it predicted, but from a fit that has not seen ``without``."""
+    shape, card = catalog.model(model), catalog.gpu(gpu)
+    step = steps(shape, card, tp, dtype, kv_dtype, Efficiency(**fitted().without[without]))
+    return predict(shape, card, tp, dtype, kv_dtype).model_copy(update={"step": step})
 
 
 def ratios(name: str, e: Efficiency) -> Ratios:

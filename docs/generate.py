@@ -24,6 +24,7 @@ def pages() -> dict[str, str]:
     return {
         "cli.md": commands_page(),
         "profiles.md": profiles_page(),
+        "roofline.md": roofline_page(),
         "scenario.md": scenario_page(),
         "../validation.md": validation_page(),
         "../../twinfer.schema.json": schema(),
@@ -317,6 +318,46 @@ def _origin(profile: Any) -> str:
     about = profile.provenance
     versions = ", ".join(f"{name} {version}" for name, version in about.versions.items())
     return f"- `{profile.gpu}`: {about.source} ({about.licence}), {versions or 'version not said'}."
+
+
+# the roofline
+
+
+def roofline_page() -> str:
+    """What predicted profiles are off by where they can be checked, and the numbers they follow from."""
+    from sim.perf.roofline import fitted
+
+    fit = fitted()
+    lines = [
+        "# Predicted profiles",
+        "",
+        "Written by docs/generate.py from sim/profiles/roofline.json; do not edit. `python -m calibration.roofline DATA` fits it anew,",
+        "`python -m benchmarks.roofline` has the same errors by profile. [What they mean](../validation.md#predicted-profiles).",
+        "",
+        "Every row is of a fit that has not seen what stands at its left: median / p90 of the relative error; its mean, predicted",
+        "less measured. Steps and parts are held against the shipped profiles, kernels against the tables these are composed of.",
+        "",
+    ]
+    groups: dict[str, list[Any]] = {"steps": [], "parts of a step": [], "kernels": []}
+    for error in fit.errors:
+        kind = {"step": "steps", "kernels": "kernels"}.get(error.part.rpartition(" ")[2], "parts of a step")
+        groups[kind].append(error)
+    for title, errors in groups.items():
+        columns = list(dict.fromkeys(error.part for error in errors))
+        heads = (column.removesuffix(" kernels") for column in columns)
+        lines += [f"| {title} | {' | '.join(heads)} |", f"|---|{'---|' * len(columns)}"]
+        for what in dict.fromkeys(error.what for error in errors):
+            found = {error.part: error for error in errors if error.what == what}
+            cells = [_left_out(found[column]) if column in found else "" for column in columns]
+            lines.append(f"| {what} | {' | '.join(cells)} |")
+        lines.append("")
+    lines += ["| fitted to all of them | |", "|---|---|"]
+    lines += [f"| `{name}` | {value:g} |" for name, value in fit.efficiency.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _left_out(error: Any) -> str:
+    return f"{error.median:.1%} / {error.p90:.1%}; {error.bias:+.1%}".replace("-", "−")
 
 
 def main() -> int:

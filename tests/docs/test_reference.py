@@ -15,7 +15,7 @@ PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
 @pytest.mark.parametrize(
-    "name", ["cli.md", "profiles.md", "scenario.md", "../validation.md", "../../twinfer.schema.json"]
+    "name", ["cli.md", "profiles.md", "roofline.md", "scenario.md", "../validation.md", "../../twinfer.schema.json"]
 )
 def test_reference_page_is_what_the_code_says(name: str) -> None:
     written = runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]()[name]
