@@ -119,7 +119,7 @@ class Compute:
         budget, batch = Axis(1, max(limits.tokens, limits.sequences)), Axis(1, limits.sequences)
         context = Axis(min(16, limits.context), limits.context)
         chunk = Axis(min(16, limits.tokens), limits.tokens)
-        past = Axis(min(128, limits.context), limits.context, zero=True)
+        past = Axis(max(1, min(128, limits.context // 4)), limits.context, zero=True)
         return [
             Plan("tokens", (budget,), self.engine.token_sections, snap=_snapped if self.graphs else free),
             Plan("sequences", (batch,), SEQUENCES),

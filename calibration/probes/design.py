@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import exp, log
+from math import ceil, exp, log
 from typing import Final
 
 import numpy as np
@@ -85,10 +85,11 @@ def plain(point: Point, axis: int) -> float:
 
 
 def geometric(low: int, high: int, ratio: float) -> list[int]:
-    """``low`` and ``high`` and numbers between them, evenly spaced by ratio, neighbours at most about ``ratio`` apart."""
+    """``low``, ``high`` and numbers between them, evenly spaced by ratio, neighbours at most about ``ratio`` apart; one in the middle at
+    least, for only inner points can be predicted from others."""
     if high <= low:
         return [low]
-    steps = max(1, int(np.ceil(log(high / low) / log(ratio) - 1e-9)))
+    steps = max(2, ceil(log(high / low) / log(ratio) - 1e-9))
     return sorted({round(low * (high / low) ** (i / steps)) for i in range(steps + 1)})
 
 

@@ -121,8 +121,7 @@ def calibrated(target: Target, campaign: Campaign) -> Profile:
 
     :raises ProfileError: too little memory or disk, or a budget too short for the least that a profile needs.
     """
-    with torch.inference_mode():
-        return _Calibration(target, campaign).run()
+    return _Calibration(target, campaign).run()
 
 
 class _Calibration:
@@ -135,9 +134,10 @@ class _Calibration:
         request = self.request
         power_meter = meter(self.device)
         idle = self._idle(power_meter)
-        with self._share("step"), power_meter.watch() as seen:
-            measured = self.model.measure(self._session())
-        power = self._power(power_meter, idle, measured, seen)
+        with torch.inference_mode():
+            with self._share("step"), power_meter.watch() as seen:
+                measured = self.model.measure(self._session())
+            power = self._power(power_meter, idle, measured, seen)
         measured.loads.clear()
         freed(self.device)  # what follows runs in processes of its own, which need the room
         memory = self._memory(measured)
