@@ -47,8 +47,6 @@ def show_comparison(view: View, console: Console) -> None:
     if view.answer:
         first, stop, rest = view.answer.partition(". ")
         console.print(Text(first + stop, style="bold") + Text(rest, style="not bold"))
-    for text in view.notes:
-        console.print(text)
     _warnings(view, console)
 
 
@@ -102,11 +100,11 @@ def _resources(option: Option, columns: Sequence[Sequence[str]]) -> Table:
 def _heading(view: View, console: Console) -> None:
     if view.question:
         console.print(Text(view.question, style="bold"))
-    counts = sorted({option.replications for option in view.options})
-    runs = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
-    interval = f"{runs} replications, ± is the {view.confidence:.0%} interval's half-width"
-    said = interval if counts != [1] else "1 replication: no intervals"
-    console.print(Text(f"{view.scenario}: {said}", style="dim"))
+    none = all(option.replications == 1 and not option.draws for option in view.options)
+    said = "no intervals" if none else f"± is the {view.confidence:.0%} interval's half-width"
+    console.print(Text(f"{view.scenario}: {view.counted}{':' if none else ','} {said}", style="dim"))
+    for text in view.notes:
+        console.print(Text(text, style="dim"))
 
 
 def _comparison(view: View, columns: Sequence[str], room: int) -> Table:

@@ -74,5 +74,9 @@ class Run(Part):
     mode: Annotated[Literal["fast", "reference"], choice("fast", "reference")] = Field(
         default="fast", description="reference: the slow, obvious simulation the fast one is checked against."
     )
+    calibration_doubt: Flag = Field(
+        default=False,
+        description="Let intervals hold the doubt of the profiles too: each replication is also run with step times drawn from it.",
+    )
     drain: Flag = Field(default=True, description="Serve what has arrived to its end; otherwise stop at the duration.")
     sample_every: Period | None = Field(default=None, description="Period of the timeline. Default: duration / 240.")

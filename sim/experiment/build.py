@@ -16,7 +16,7 @@ from sim.serving.settings import EngineSettings
 
 if TYPE_CHECKING:
     from sim.config import Scenario
-    from sim.config.fleet import Machine
+    from sim.config.fleet import Engine, Machine
     from sim.control.plan import FleetPlan
     from sim.control.router import Router
     from sim.perf.steptable import StepTable
@@ -32,17 +32,18 @@ class Placed:
     name: str
     replicas: int
     settings: EngineSettings
+    engine: Engine
+    """The settings as the scenario gives them."""
+    profile: Profile
     step: StepTable
+    request_overhead: float
+    """Seconds from when a client sends a request until the engine sees it."""
     router_kind: str
     router_parameters: dict[str, Any]
-    profile: str
-    profile_source: str
     gpu: str
     gpus: int
     nodes: float
     usd_per_hour: float
-    request_overhead: float
-    """Seconds from when a client sends a request until the engine sees it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,26 @@ class System:
     deployments: tuple[Placed, ...]
     deployment_of: tuple[int, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether runs with drawn step times are wanted, and can be had."""
+        return self.scenario.run.calibration_doubt and any(p.profile.doubt is not None for p in self.deployments)
+
+    def drawn(self, number: int) -> System:
+        """The same with step times from draw ``number`` of its profiles' doubt.
+
+        A profile has the same draw wherever it serves, in other options too; draws of different profiles are independent.
+        """
+        from sim.kernel.streams import generator, stable_hash
+        from sim.perf.doubt import draw
+
+        deployments = []
+        for placed in self.deployments:
+            stream = f"calibration doubt/{stable_hash(placed.profile.model_dump_json())}"
+            profile = draw(placed.profile, generator(self.scenario.run.seed, number, stream))
+            deployments.append(replace(placed, **_times(profile, placed.engine, placed.settings)))
+        return replace(self, deployments=tuple(deployments))
 
 
 def build(scenario: Scenario) -> System:
@@ -114,7 +135,6 @@ def _nodes(scenario: Scenario, machines: dict[str, Machine]) -> list[float]:
 
 def _place(scenario: Scenario, number: int, machine: Machine, nodes: float, warnings: list[str]) -> Placed:
     from sim import catalog
-    from sim.perf.compile import step_table
 
     deployment = scenario.deployments[number]
     model = scenario.models[deployment.model]
@@ -132,37 +152,45 @@ def _place(scenario: Scenario, number: int, machine: Machine, nodes: float, warn
     except ConfigError as error:
         steps = ("deployments", number, "engine", "gpu_memory_utilization")
         raise ConfigError([scenario.problem(steps, problem.message) for problem in error.problems]) from None
-    step = step_table(
-        profile, settings.max_num_seqs, settings.max_num_batched_tokens, host_overhead=deployment.engine.host_overhead
-    )
-    return Placed(
+    placed = Placed(
         name=deployment.name,
         replicas=deployment.replicas,
         settings=settings,
-        step=step,
+        engine=deployment.engine,
+        profile=profile,
+        **_times(profile, deployment.engine, settings),
         router_kind=deployment.router.kind,
         router_parameters=deployment.router.parameters,
-        profile=profile.name,
-        profile_source=profile.provenance.source,
         gpu=gpu.name,
         gpus=deployment.replicas * deployment.tensor_parallel,
         nodes=nodes,
         usd_per_hour=nodes * machine.usd_per_hour,
-        request_overhead=_request_overhead(deployment.engine.request_overhead, profile, where, warnings),
     )
-
-
-def _request_overhead(given: float | None, profile: Profile, where: str, warnings: list[str]) -> float:
-    """Seconds on the time grid, the scenario's or else the profile's."""
-    from sim.kernel.clock import on_grid
-
-    seconds = on_grid(profile.steps.host.request_us * 1e-6 if given is None else given)
-    if seconds:
-        whose = f"as profile {profile.name} has it" if given is None else "as the scenario says"
-        warnings.append(
-            f"{where}: TTFT and E2E hold {seconds * 1e3:.3g} ms of a request outside of the engine's steps, {whose}"
+    if placed.request_overhead:
+        whose = (
+            f"as profile {profile.name} has it"
+            if deployment.engine.request_overhead is None
+            else "as the scenario says"
         )
-    return seconds
+        spent = f"{placed.request_overhead * 1e3:.3g} ms of a request outside of the engine's steps"
+        warnings.append(f"{where}: TTFT and E2E hold {spent}, {whose}")
+    if scenario.run.calibration_doubt and profile.doubt is None:
+        warnings.append(f"{where}: profile {profile.name} says nothing of its doubt: intervals cannot include it")
+    return placed
+
+
+def _times(profile: Profile, engine: Engine, settings: EngineSettings) -> dict[str, Any]:
+    """``step`` and ``request_overhead`` of a deployment with that profile; what the scenario sets goes before the profile's."""
+    from sim.kernel.clock import on_grid
+    from sim.perf.compile import step_table
+
+    given = engine.request_overhead
+    return {
+        "step": step_table(
+            profile, settings.max_num_seqs, settings.max_num_batched_tokens, host_overhead=engine.host_overhead
+        ),
+        "request_overhead": on_grid(profile.steps.host.request_us * 1e-6 if given is None else given),
+    }
 
 
 def _serving(scenario: Scenario) -> list[int]:

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 __all__ = ["manifest"]
 
 
-def manifest(scenario: Scenario, replications: int, *, exact: bool) -> dict[str, Any]:
+def manifest(scenario: Scenario, replications: int, *, exact: bool, draws: int = 0) -> dict[str, Any]:
     """Scenario digest, seed, versions, and for each deployment its profile, settings, machines and price.
 
-    ``exact`` says that nothing of the run was left to chance, so that one replication is all there is to know.
+    ``exact`` says that nothing of the run was left to chance, so that one replication is all there is to know; ``draws``, how often
+    step times were drawn from the doubt of the profiles.
     """
     system = build(scenario)
     return {
@@ -30,6 +31,16 @@ def manifest(scenario: Scenario, replications: int, *, exact: bool) -> dict[str,
         "seed": scenario.run.seed,
         "replications": replications,
         "exact": exact,
+        "calibration_doubt": {
+            "draws": draws,
+            "from": {
+                placed.name: placed.profile.doubt.method
+                for placed in system.deployments
+                if placed.profile.doubt is not None
+            },
+        }
+        if draws
+        else None,
         "deployments": {
             placed.name: {
                 "replicas": placed.replicas,
@@ -37,8 +48,8 @@ def manifest(scenario: Scenario, replications: int, *, exact: bool) -> dict[str,
                 "gpus": placed.gpus,
                 "machines": placed.nodes,
                 "usd_per_hour": placed.usd_per_hour,
-                "profile": placed.profile,
-                "profile_source": placed.profile_source,
+                "profile": placed.profile.name,
+                "profile_source": placed.profile.provenance.source,
                 "request_overhead_s": placed.request_overhead,
                 "engine": {name: getattr(placed.settings, name) for name in placed.settings.__dataclass_fields__},
                 "router": {"kind": placed.router_kind, **placed.router_parameters},

@@ -19,11 +19,14 @@ __all__ = ["replicate"]
 _SAMPLES = 240  # on a timeline, when the scenario does not say how often
 
 
-def replicate(scenario: Scenario, replication: int) -> ReplicationRecord:
-    """Run replication number ``replication``; its outcome depends on nothing but the scenario and that number."""
+def replicate(scenario: Scenario, replication: int, draw: int | None = None) -> ReplicationRecord:
+    """Run replication number ``replication``; its outcome depends on nothing but the scenario and the numbers.
+
+    ``draw`` is the number of a draw from the doubt of the profiles: the same requests, served in step times drawn from it.
+    """
     from sim.observe.record import DeploymentFacts, ReplicationRecord, WorkloadFacts, latest
 
-    system = build(scenario)
+    system = build(scenario) if draw is None else build(scenario).drawn(draw)
     drawn = plan(system, replication)
     horizon = _horizon(scenario, drawn)
     ledger, timeline, outside = _run(scenario, drawn, horizon)
@@ -119,7 +122,7 @@ def _extrapolations(system: System, outside: list[int]) -> list[dict[str, object
             "deployment": placed.name,
             "reason": "steps priced outside what the profile measured",
             "steps": steps,
-            "profile": placed.profile,
+            "profile": placed.profile.name,
         }
         for placed, steps in zip(system.deployments, outside, strict=True)
         if steps

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from numbers import Integral
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sim.errors import ConfigError, Problem
 from sim.experiment.build import build, leaves_nothing_to_chance
@@ -24,6 +24,16 @@ __all__ = ["Progress", "compare", "simulate"]
 
 Progress = Callable[[int, int, str], None]
 """Called with what is done, what there is to do (as far as is known), and what was done last."""
+
+
+class _Run(NamedTuple):
+    """A replication, with step times as measured or as draw number ``draw`` has them."""
+
+    replication: int
+    draw: int | None = None
+
+
+_Runs: TypeAlias = "dict[_Run, ReplicationRecord]"  # in the order of their numbers
 
 _WORTH_WORKERS_S = 4.0  # of work left, below which starting worker processes costs more than it saves
 _BATCH = 5  # replications added at a time until a wanted precision is reached
@@ -92,54 +102,64 @@ def _with_run(scenario: Scenario, seed: int | None, replications: int | None) ->
 
 
 def _simulate(options: dict[str, Scenario], jobs: int | None, progress: Progress | None) -> dict[str, Result]:
-    for scenario in options.values():
-        build(scenario)  # faults show before any work is done
-    records: dict[str, list[ReplicationRecord]] = {name: [] for name in options}
+    systems = {name: build(scenario) for name, scenario in options.items()}  # faults show before any work is done
+    done: dict[str, _Runs] = {name: {} for name in options}
     workers = _Workers(int(jobs or os.cpu_count() or 1))
     exact = all(leaves_nothing_to_chance(scenario) for scenario in options.values())
-    wanted = {name: 1 if exact else scenario.run.replications for name, scenario in options.items()}
-    done = 0
+    wanted = {name: scenario.run.replications for name, scenario in options.items()}
     while True:
         tasks = [
-            (name, number)
+            (name, run)
             for number in range(max(wanted.values()))
             for name in options
-            if len(records[name]) <= number < wanted[name]
+            if number < wanted[name]
+            for run in _runs(number, exact=exact, doubtful=systems[name].doubtful)
+            if run not in done[name]
         ]
-        if not tasks:
-            break
-        total = done + len(tasks)
-        for (name, _), record in zip(tasks, workers.run([(options[n], r) for n, r in tasks]), strict=True):
-            records[name].append(record)
-            done += 1
+        before = sum(map(len, done.values()))
+        records = workers.run([(options[name], run) for name, run in tasks])
+        for count, ((name, run), record) in enumerate(zip(tasks, records, strict=True), before + 1):
+            done[name][run] = record
             if progress is not None:
-                progress(done, total, name)
-        if exact or not _more_wanted(options, records, wanted):
+                progress(count, before + len(tasks), name)
+        if exact or not _more_wanted(options, done, wanted):
             break
-    return {name: _result(options[name], records[name], exact) for name in options}
+    return {name: _result(options[name], done[name], exact) for name in options}
 
 
-def _result(scenario: Scenario, records: list[ReplicationRecord], exact: bool) -> Result:
+def _runs(number: int, *, exact: bool, doubtful: bool) -> Iterator[_Run]:
+    """What replication ``number`` is made of. Of an ``exact`` scenario only the first is run, and again with every draw."""
+    if number == 0 or not exact:
+        yield _Run(number)
+    if doubtful:
+        yield _Run(0 if exact else number, draw=number)
+
+
+def _result(scenario: Scenario, runs: _Runs, exact: bool) -> Result:
     from sim.experiment.manifest import manifest
     from sim.observe.result import Result
 
+    records = [record for run, record in runs.items() if run.draw is None]
+    drawn = [record for run, record in runs.items() if run.draw is not None]
     reasons = {event["reason"] for record in records for event in record.events if event["kind"] == "exhausted"}
-    made_from = manifest(scenario, len(records), exact=exact)
-    return Result(scenario=scenario, records=records, manifest=made_from, warnings=sorted(reasons))
+    made_from = manifest(scenario, len(records), exact=exact, draws=len(drawn))
+    return Result(scenario=scenario, records=records, manifest=made_from, drawn=drawn, warnings=sorted(reasons))
 
 
-def _more_wanted(
-    options: dict[str, Scenario], records: dict[str, list[ReplicationRecord]], wanted: dict[str, int]
-) -> bool:
-    """Raise ``wanted`` by a batch while any option's interval is wider than asked; all alike, so that they stay paired."""
+def _more_wanted(options: dict[str, Scenario], done: dict[str, _Runs], wanted: dict[str, int]) -> bool:
+    """Raise ``wanted`` by a batch while any option's interval is wider than asked; all alike, so that they stay paired.
+
+    Of intervals without the doubt of profiles, which replications do not make narrower.
+    """
     more = 0
     for name, scenario in options.items():
         precision = scenario.run.precision
-        if precision is None or len(records[name]) >= precision.max_replications:
+        runs = {run: record for run, record in done[name].items() if run.draw is None}
+        if precision is None or len(runs) >= precision.max_replications:
             continue
-        estimate = _result(scenario, records[name], False).summary[precision.metric]
+        estimate = _result(scenario, runs, False).summary[precision.metric]
         if estimate.half_width is None or estimate.half_width > precision.half_width * abs(estimate.value):
-            more = max(more, min(len(records[name]) + _BATCH, precision.max_replications))
+            more = max(more, min(len(runs) + _BATCH, precision.max_replications))
     for name in options:
         wanted[name] = max(wanted[name], more)
     return more > 0
@@ -151,17 +171,17 @@ class _Workers:
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
 
-    def run(self, tasks: list[tuple[Scenario, int]]) -> Iterator[ReplicationRecord]:
+    def run(self, tasks: list[tuple[Scenario, _Run]]) -> Iterator[ReplicationRecord]:
         begin = time.monotonic()
-        for count, (scenario, replication) in enumerate(tasks, 1):
-            yield replicate(scenario, replication)
+        for count, (scenario, run) in enumerate(tasks, 1):
+            yield replicate(scenario, *run)
             left = (time.monotonic() - begin) / count * (len(tasks) - count)
             if self.jobs > 1 and left > _WORTH_WORKERS_S:
                 yield from self._parallel(tasks[count:])
                 return
 
-    def _parallel(self, tasks: list[tuple[Scenario, int]]) -> Iterator[ReplicationRecord]:
+    def _parallel(self, tasks: list[tuple[Scenario, _Run]]) -> Iterator[ReplicationRecord]:
         from joblib import Parallel, delayed
 
         pool = Parallel(n_jobs=min(self.jobs, len(tasks)), return_as="generator")
-        yield from pool(delayed(replicate)(scenario, replication) for scenario, replication in tasks)
+        yield from pool(delayed(replicate)(scenario, *run) for scenario, run in tasks)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sim.stats.intervals import t_interval
+from sim.stats.intervals import standard_errors, t_interval
 from sim.stats.stopping import replications_to_clear
 
-__all__ = ["Estimate", "Figures", "Standing", "Status"]
+__all__ = ["Estimate", "Figures", "Standing", "Status", "known"]
 
 Status = Literal["meets", "misses", "undecided"]
 
@@ -19,18 +19,23 @@ _LOST_FOR_A_MEAN = 0.01
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure: its mean over ``n`` replications ± ``half_width`` (None: a single replication has no interval)."""
+    """A figure: its mean over ``n`` replications ± ``half_width`` (None: a single replication has no interval).
+
+    ``half_width_doubt`` is what the half-width would be if only the calibration were in doubt; None where that was left out.
+    """
 
     value: float
     half_width: float | None
     n: int
+    half_width_doubt: float | None = None
 
     def to_json(self) -> dict[str, float | None]:
-        """``{"value", "half_width"}``, None for what is not a number."""
-        return {
+        """``{"value", "half_width"}`` and, if there is one, ``"half_width_doubt"``; None for what is not a number."""
+        found = {
             "value": _finite(self.value),
             "half_width": None if self.half_width is None else _finite(self.half_width),
         }
+        return found if self.half_width_doubt is None else found | {"half_width_doubt": _finite(self.half_width_doubt)}
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ class Figures:
     """The figures of every replication, in order: ``overall[r][metric]``, ``workloads[name][r][metric]``; NaN where there is none.
 
     ``objectives[workload][metric]`` is the target. With ``exact``, nothing in the run is left to chance, so that one replication says
-    all there is to say and its figures have intervals of width 0.
+    all there is to say and its figures have intervals of width 0. ``drawn`` are the figures of the same replications (with ``exact``:
+    of the one, again and again) with step times drawn from the doubt of the profiles, a draw each; None: it was left out.
     """
 
     overall: Sequence[Mapping[str, float]]
@@ -71,22 +77,33 @@ class Figures:
     objectives: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     confidence: float = 0.95
     exact: bool = False
+    drawn: Figures | None = None
 
     def __len__(self) -> int:
         return len(self.overall)
 
     def values(self, metric: str, workload: str | None = None) -> list[float]:
-        """``metric`` of each replication."""
+        """``metric`` of each replication; of an ``exact`` one, which all of them would be, once for each draw."""
         rows = self.overall if workload is None else self.workloads[workload]
-        return [row.get(metric, math.nan) for row in rows]
+        values = [row.get(metric, math.nan) for row in rows]
+        return values * len(self.drawn) if self.exact and self.drawn is not None else values
+
+    def shifts(self, metric: str, workload: str | None = None) -> list[float]:
+        """By how much the draw of each replication moved ``metric``; empty without draws."""
+        if self.drawn is None:
+            return []
+        pairs = zip(self.drawn.values(metric, workload), self.values(metric, workload), strict=True)
+        return [drawn - nominal for drawn, nominal in pairs]
 
     def estimate(self, metric: str, workload: str | None = None) -> Estimate:
         """``metric`` over the replications that have it."""
-        values = [value for value in self.values(metric, workload) if not math.isnan(value)]
-        interval = t_interval(values, self.confidence)
+        values = known(self.values(metric, workload))
+        interval = t_interval(values, self.confidence, known(self.shifts(metric, workload)))
         if interval.n < 2:
-            return Estimate(interval.mean, 0.0 if self.exact and interval.n else None, interval.n)
-        return Estimate(interval.mean, interval.half_width, interval.n)
+            sure = self.exact and self.drawn is None and interval.n
+            return Estimate(interval.mean, 0.0 if sure else None, interval.n)
+        doubt = None if self.drawn is None else interval.half_width_doubt
+        return Estimate(interval.mean, interval.half_width, interval.n, doubt)
 
     def summary(self, workload: str | None = None) -> dict[str, Estimate]:
         """Every figure, of all requests or of those of one workload."""
@@ -116,6 +133,7 @@ class Figures:
                 for metric, target in targets.items()
             ],
             "exact": self.exact,
+            "drawn": None if self.drawn is None else self.drawn.to_json(),
         }
 
     @classmethod
@@ -130,9 +148,12 @@ class Figures:
             objectives=objectives,
             confidence=confidence,
             exact=bool(saved["exact"]),
+            drawn=None if saved.get("drawn") is None else cls.from_json(saved["drawn"], confidence),
         )
         if not figures.overall or any(len(rows) != len(figures) for rows in figures.workloads.values()):
             raise ValueError("its replications do not agree")
+        if figures.drawn is not None and len(figures.drawn) != len(figures) and not figures.exact:
+            raise ValueError("its draws and its replications do not agree")
         return figures
 
     def _standing(self, workload: str, metric: str, target: float) -> Standing:
@@ -159,12 +180,21 @@ class Figures:
             return Standing(workload, metric, target, estimate, "meets")
         if estimate.value - estimate.half_width > target:
             return Standing(workload, metric, target, estimate, "misses")
-        values = [value for value in self.values(metric, source) if not math.isnan(value)]
-        wanted = replications_to_clear(values, target, self.confidence)
+        values = known(self.values(metric, source))
+        _, doubt = standard_errors(values, known(self.shifts(metric, source)))
+        wanted = replications_to_clear(values, target, self.confidence, doubt)
         more = None if wanted is None else max(wanted - len(values), 1)
         why = "the target is inside the interval"
-        why += "" if more is None else f"; about {more} more replications might settle it"
+        if more is not None:
+            why += f"; about {more} more replications might settle it"
+        elif estimate.half_width_doubt:
+            why += "; more replications cannot settle it, a better calibration can"
         return Standing(workload, metric, target, estimate, "undecided", why, more)
+
+
+def known(values: Sequence[float]) -> list[float]:
+    """``values`` without those that are not a number."""
+    return [value for value in values if not math.isnan(value)]
 
 
 def _names(rows: Sequence[Mapping[str, float]]) -> list[str]:

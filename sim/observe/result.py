@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim.errors import ResultError
 from sim.observe import store
-from sim.observe.metrics import Measures, measure
+from sim.observe.metrics import measure
 from sim.observe.objectives import Estimate, Figures, Standing
 from sim.observe.verdict import HEADLINES, Pair, Verdict, decide
 from sim.observe.warmup import common_start_up, remarks, scenario_warmup
@@ -38,7 +39,9 @@ class Result:
     ``scenario`` is a ``sim.config.Scenario`` (read: ``run.warmup``, ``run.confidence``, ``question``, ``path``, and the arrivals
     when the warm-up is left open). ``records`` are its replications, in order. ``manifest`` says what made it: nothing in it may
     depend on when or where; with ``{"exact": True}`` nothing of the run is left to chance, so that a single replication
-    decides; its "warnings" and ``warnings`` are sentences for the user. ``warmup`` in seconds overrides what the scenario says.
+    decides; its "warnings" and ``warnings`` are sentences for the user. ``drawn`` are the replications anew (an exact one as often
+    as there are draws), each with step times drawn from the doubt of the profiles: they widen intervals and move no value.
+    ``warmup`` in seconds overrides what the scenario says.
 
     Warm-up ``auto`` is the end of the start-up by MSER-5 (:func:`sim.observe.warmup.start_up`), one for all replications; if no
     steady state shows, nothing is left out and a warning says so. In a result that was loaded from a directory
@@ -51,6 +54,7 @@ class Result:
         records: Sequence[ReplicationRecord],
         manifest: Mapping[str, Any] | None = None,
         *,
+        drawn: Sequence[ReplicationRecord] = (),
         warnings: Sequence[str] = (),
         warmup: float | None = None,
     ) -> None:
@@ -58,6 +62,7 @@ class Result:
             raise ValueError("records: at least one replication")
         self.scenario = scenario
         self.records = list(records)
+        self.drawn = list(drawn)
         self.manifest: dict[str, Any] = dict(manifest or {})
         self._given_warnings = [*self.manifest.get("warnings", ()), *warnings]
         self._tables: dict[str, pa.Table] = {}
@@ -67,8 +72,11 @@ class Result:
             warmup = scenario_warmup(scenario)
         self.warmup_s = common_start_up(self.records, found) if warmup is None else float(warmup)
         self.warnings = self._given_warnings + found + remarks(self.records, self.warmup_s)
-        measures = [measure(record, self.warmup_s) for record in self.records]
-        self.figures = _figures(self.records[0], measures, scenario, bool(self.manifest.get("exact")))
+        exact = bool(self.manifest.get("exact"))
+        figures = _figures(self.records, self.warmup_s, scenario, exact)
+        self.figures = (
+            replace(figures, drawn=_figures(self.drawn, self.warmup_s, scenario, exact=False)) if drawn else figures
+        )
 
     @property
     def question(self) -> str:
@@ -87,6 +95,11 @@ class Result:
     def replications(self) -> int:
         """How many independent runs."""
         return len(self.figures)
+
+    @property
+    def draws(self) -> int:
+        """How many draws from the doubt of the profiles the intervals include; 0: it is not in them."""
+        return 0 if self.figures.drawn is None else len(self.figures.drawn)
 
     @cached_property
     def summary(self) -> dict[str, Estimate]:
@@ -135,7 +148,7 @@ class Result:
                 f"{self.name or 'result'}: was loaded, so its warm-up of {self.warmup_s:g} s cannot become {warmup:g} s"
             )
         own = self._given_warnings[len(self.manifest.get("warnings", ())) :]
-        return Result(self.scenario, self.records, self.manifest, warnings=own, warmup=warmup)
+        return Result(self.scenario, self.records, self.manifest, drawn=self.drawn, warnings=own, warmup=warmup)
 
     def to_json(self, out: str | os.PathLike[str] | None = None) -> dict[str, Any]:
         """Everything ``twinfer run --json`` prints; null for what is not a number. ``out`` is the directory it was saved to."""
@@ -171,6 +184,7 @@ class Result:
         folder = Path(directory)
         result = cls.__new__(cls)
         result.records = []
+        result.drawn = []
         result.manifest = store.read_json(folder / "manifest.json")
         result.scenario = None
         result._tables = {
@@ -314,11 +328,13 @@ def load(directory: str | os.PathLike[str]) -> Result | Comparison:
     return Result.load(directory) if kind == "run" else Comparison.load(directory)
 
 
-def _figures(record: ReplicationRecord, measures: Sequence[Measures], scenario: Any, exact: bool) -> Figures:
+def _figures(records: Sequence[ReplicationRecord], warmup: float, scenario: Any, exact: bool) -> Figures:
+    measures = [measure(record, warmup) for record in records]
+    workloads = records[0].workloads
     return Figures(
         overall=[m.overall for m in measures],
-        workloads={w.name: [m.workloads[w.name] for m in measures] for w in record.workloads},
-        objectives={w.name: dict(w.objectives) for w in record.workloads if w.objectives},
+        workloads={w.name: [m.workloads[w.name] for m in measures] for w in workloads},
+        objectives={w.name: dict(w.objectives) for w in workloads if w.objectives},
         confidence=float(getattr(getattr(scenario, "run", None), "confidence", None) or 0.95),
         exact=exact,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim.observe.objectives import Figures, Standing, Status
+from sim.observe.objectives import Figures, Standing, Status, known
 from sim.observe.words import called, in_seconds, number
 from sim.stats.pairs import holm, paired
 
@@ -77,16 +77,11 @@ def pairs_against(baseline: str, options: Mapping[str, Figures]) -> list[Pair]:
         if name == baseline:
             continue
         for metric, workload in compared:
-            both = [
-                (left, right)
-                for left, right in zip(figures.values(metric, workload), base.values(metric, workload), strict=False)
-                if not math.isnan(left) and not math.isnan(right)
-            ]
-            if both:
-                test = paired([left for left, _ in both], [right for _, right in both], base.confidence)
-                if (
-                    test.n < 2 and base.exact and figures.exact
-                ):  # nothing was left to chance: the difference is what it is
+            left, right, shifts = _both(figures, base, metric, workload)
+            if left:
+                test = paired(left, right, base.confidence, shifts)
+                if test.n < 2 and base.exact and figures.exact and not shifts:
+                    # nothing was left to chance: the difference is what it is
                     raw.append((name, metric, workload, test.difference, 0.0, 0.0 if test.difference else 1.0, test.n))
                 else:
                     raw.append((name, metric, workload, test.difference, test.half_width, test.p, test.n))
@@ -105,6 +100,27 @@ def pairs_against(baseline: str, options: Mapping[str, Figures]) -> list[Pair]:
         )
         for (name, metric, workload, difference, half_width, _, n), p in zip(raw, adjusted, strict=True)
     ]
+
+
+def _both(
+    figures: Figures, base: Figures, metric: str, workload: str | None
+) -> tuple[list[float], list[float], list[float]]:
+    """``metric`` of both in the replications in which both have it, and by how much each draw moved their difference.
+
+    Options that use the same profile see the same draws of it: what they moved alike cancels.
+    """
+    left, right = figures.values(metric, workload), base.values(metric, workload)
+    if figures.exact and base.exact:  # one that has no draws is the same in all of the other's
+        left = left * len(right) if figures.drawn is None else left
+        right = right * len(left) if base.drawn is None else right
+    rows = range(min(len(left), len(right)))
+    moved = [
+        shifts or [0.0] * len(rows) for shifts in (figures.shifts(metric, workload), base.shifts(metric, workload))
+    ]
+    doubted = figures.drawn is not None or base.drawn is not None
+    both = [row for row in rows if not math.isnan(left[row]) and not math.isnan(right[row])]
+    shifts = known([moved[0][row] - moved[1][row] for row in both]) if doubted else []
+    return [left[row] for row in both], [right[row] for row in both], shifts
 
 
 def decide(options: Mapping[str, Figures]) -> tuple[Verdict, list[Pair]]:

@@ -36,4 +36,9 @@ class Doubt(Part):
                 raise ValueError(f"covariance: the variance of {self.parts[i]} is negative")
             if any(abs(value - self.covariance[j][i]) > 1e-12 for j, value in enumerate(row)):
                 raise ValueError("covariance is not symmetric")
+        import numpy as np
+
+        values = np.linalg.eigvalsh(np.asarray(self.covariance, dtype=np.float64))
+        if not np.isfinite(values).all() or values[0] < -1e-6 * values[-1]:
+            raise ValueError("covariance is not positive semidefinite: nothing varies so")
         return self

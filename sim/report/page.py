@@ -66,24 +66,18 @@ def _style() -> Markup:
 
 
 def _sections(view: View, title: str, plots: Sequence[Plot]) -> Iterator[Markup]:
-    runs = sorted({option.replications for option in view.options})
-    count = (
-        f"{runs[0]} replication{'s' if runs != [1] else ''}"
-        if len(runs) == 1
-        else f"{runs[0]} to {runs[-1]} replications"
-    )
-    yield tag("p", f"twinfer · {view.scenario} · {count}", class_="eyebrow")
+    yield tag("p", f"twinfer · {view.scenario} · {view.counted}", class_="eyebrow")
     yield tag("h1", title)
     if view.answer:
         decided = "found" if view.winner else "none" if all(o.status == "misses" for o in view.options) else ""
         yield tag(
             "div",
             _said(view.answer),
-            *(tag("p", note) for note in view.notes),
             class_=f"answer {decided}".strip(),
         )
     yield tag("h2", "Options" if len(view.options) > 1 else "Figures", id="options")
     yield tag("p", *_reading(view), class_="muted")
+    yield joined([tag("p", note) for note in view.notes])
     yield _options_table(view)
     if view.targets():
         yield tag("h2", "Objectives", id="objectives")

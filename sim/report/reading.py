@@ -57,6 +57,7 @@ def _view(found: Result | Comparison, results: Mapping[str, Result], **said: Any
         options=tuple(_option(option or name, result) for option, result in results.items()),
         manifest=_provenance(dict(found.manifest), results, found.warmup_s),
         confidence=first.figures.confidence,
+        notes=("Intervals include the calibration's doubt.",) if any(one.draws for one in results.values()) else (),
         **said,
     )
 
@@ -78,6 +79,7 @@ def _option(name: str, result: Result) -> Option:
             for standing in result.objectives
         ),
         replications=result.replications,
+        draws=result.draws,
         warnings=tuple(result.warnings),
         samples=ResultSamples(result),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -58,6 +58,8 @@ class Option:
     workloads: Mapping[str, Mapping[str, Figure]]
     fates: tuple[Fate, ...] = ()
     replications: int = 1
+    draws: int = 0
+    """From the doubt of the profiles; the intervals include what they say."""
     warnings: tuple[str, ...] = ()
     samples: Samples | None = None
     """What the plots are drawn from; not needed for tables."""
@@ -99,6 +101,13 @@ class View:
         """The objectives: (workload, metric) to target, in the scenario's order."""
         return {(fate.workload, fate.metric): fate.target for option in self.options for fate in option.fates}
 
+    @property
+    def counted(self) -> str:
+        """'6 replications', '6 to 10 replications', '1 replication and 10 draws of the calibration'."""
+        runs, draws = ({getattr(option, name) for option in self.options} for name in ("replications", "draws"))
+        text = _counted(runs, "replication")
+        return f"{text} and {_counted(draws, 'draw')} of the calibration" if any(draws) else text
+
     def warnings(self) -> list[tuple[str, tuple[str, ...]]]:
         """Every warning once, with the options it is true of."""
         found: dict[str, list[str]] = {}
@@ -106,3 +115,9 @@ class View:
             for text in option.warnings:
                 found.setdefault(text, []).append(option.name)
         return [(text, tuple(names)) for text, names in found.items()]
+
+
+def _counted(numbers: Set[int], what: str) -> str:
+    """'1 draw', '3 draws', '3 to 5 draws'."""
+    least, most = min(numbers), max(numbers)
+    return f"{least if least == most else f'{least} to {most}'} {what}{'' if least == most == 1 else 's'}"

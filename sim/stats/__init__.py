@@ -7,7 +7,7 @@ pairs       paired differences under common random numbers, Holm's correction
 stopping    how many replications a wanted precision takes
 """
 
-from sim.stats.intervals import Interval, coverage, t_cdf, t_interval, t_quantile, wilson
+from sim.stats.intervals import Interval, coverage, standard_errors, t_cdf, t_interval, t_quantile, wilson
 from sim.stats.pairs import PairedDifference, holm, paired
 from sim.stats.quantiles import histogram_quantiles, quantile_interval, quantiles
 from sim.stats.stopping import precise, replications_to_clear, replications_wanted
@@ -27,6 +27,7 @@ __all__ = [
     "quantiles",
     "replications_to_clear",
     "replications_wanted",
+    "standard_errors",
     "t_cdf",
     "t_interval",
     "t_quantile",

@@ -10,16 +10,20 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Interval", "coverage", "t_cdf", "t_interval", "t_quantile", "wilson"]
+__all__ = ["Interval", "coverage", "standard_errors", "t_cdf", "t_interval", "t_quantile", "wilson"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate from ``n`` replications, ``mean`` ± ``half_width``; ``half_width`` is infinite when n < 2."""
+    """An estimate from ``n`` replications, ``mean`` ± ``half_width``; ``half_width`` is infinite when n < 2.
+
+    ``half_width_doubt`` is what it would be if replications did not differ: the part that more of them do not make smaller.
+    """
 
     mean: float
     half_width: float
     n: int
+    half_width_doubt: float = 0.0
 
     @property
     def low(self) -> float:
@@ -78,18 +82,35 @@ def t_quantile(probability: float, freedom: int) -> float:
             high = middle
 
 
-def t_interval(values: npt.ArrayLike, confidence: float = 0.95) -> Interval:
-    """The two-sided Student-t interval for the mean of independent ``values`` (1-d, one a replication)."""
+def standard_errors(values: npt.ArrayLike, shifts: npt.ArrayLike = ()) -> tuple[float, float]:
+    """Standard errors of the mean of ``values``: of chance, and of a doubt that they all share.
+
+    ``shifts`` are what draws of that doubt moved single values by. Their root mean square is the error: replications have it in
+    common, so their number does not make it smaller. It is about 0, not about the mean of the shifts: an estimate made without
+    the doubt is off by that mean as well.
+    """
+    sample, moved = np.asarray(values, dtype=np.float64), np.asarray(shifts, dtype=np.float64)
+    # the mean of equal floats may be off by a rounding, and their deviation then not 0
+    equal = bool((sample == sample[0]).all())
+    chance = 0.0 if equal else float(sample.std(ddof=1)) / math.sqrt(len(sample))
+    return chance, math.sqrt(float((moved * moved).mean())) if len(moved) else 0.0
+
+
+def t_interval(values: npt.ArrayLike, confidence: float = 0.95, shifts: npt.ArrayLike = ()) -> Interval:
+    """The two-sided Student-t interval for the mean of independent ``values`` (1-d, one a replication).
+
+    ``shifts`` as in :func:`standard_errors`; both errors are taken together.
+    """
     sample = np.asarray(values, dtype=np.float64)
     n = len(sample)
     if n == 0:
         return Interval(math.nan, math.inf, 0)
     if n == 1:
         return Interval(float(sample[0]), math.inf, 1)
-    if (sample == sample[0]).all():  # the mean of equal floats may be off by a rounding, and their deviation then not 0
-        return Interval(float(sample[0]), 0.0, n)
-    error = float(sample.std(ddof=1)) / math.sqrt(n)
-    return Interval(float(sample.mean()), t_quantile(0.5 + confidence / 2.0, n - 1) * error, n)
+    chance, doubt = standard_errors(sample, shifts)
+    t = t_quantile(0.5 + confidence / 2.0, n - 1)
+    mean = float(sample.mean()) if chance else float(sample[0])
+    return Interval(mean, t * math.hypot(chance, doubt), n, t * doubt)
 
 
 def wilson(hits: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -35,24 +35,27 @@ def replications_wanted(values: npt.ArrayLike, relative: float, confidence: floa
     return max(FEWEST, len(sample) if wanted is None else wanted)
 
 
-def replications_to_clear(values: npt.ArrayLike, target: float, confidence: float = 0.95) -> int | None:
+def replications_to_clear(
+    values: npt.ArrayLike, target: float, confidence: float = 0.95, doubt: float = 0.0
+) -> int | None:
     """The least total number of replications whose interval would leave ``target`` outside, if mean and spread stay as they are.
 
-    None if that cannot be told (fewer than 2 values, a mean on the target) or would take more than 100,000.
+    ``doubt`` is a standard error that they share, and keep. None if the number cannot be told (fewer than 2 values, a mean on the
+    target) or would be more than 100,000.
     """
     sample = np.asarray(values, dtype=np.float64)
     distance = abs(float(sample.mean()) - target) if len(sample) > 1 else 0.0
-    return _enough(sample, distance, confidence) if distance > 0.0 else None
+    return _enough(sample, distance, confidence, doubt) if distance > 0.0 else None
 
 
-def _enough(sample: npt.NDArray[np.float64], half_width: float, confidence: float) -> int | None:
+def _enough(sample: npt.NDArray[np.float64], half_width: float, confidence: float, doubt: float = 0.0) -> int | None:
     """The least n, at least that of ``sample``, whose half-width is at most ``half_width``."""
     if len(sample) < 2 or not math.isfinite(half_width):
         return None
     deviation = float(sample.std(ddof=1))
 
     def fits(n: int) -> bool:
-        return t_quantile(0.5 + confidence / 2.0, n - 1) * deviation / math.sqrt(n) <= half_width
+        return t_quantile(0.5 + confidence / 2.0, n - 1) * math.hypot(deviation / math.sqrt(n), doubt) <= half_width
 
     low = high = len(sample)
     while not fits(high):

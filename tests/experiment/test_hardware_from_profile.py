@@ -48,7 +48,7 @@ def test_the_machine_has_the_memory_of_the_profile_and_serves_by_its_step_times(
     peak = max(memory.activation_bytes_per_token * budget, memory.logits_bytes_per_sequence * seqs)
     free = 0.92 * MEMORY - memory.weights_bytes - memory.context_bytes - peak
     assert placed.settings.kv_blocks == int(free // (16 * memory.kv_bytes_per_token))
-    assert (placed.gpu, placed.profile) == ("cpu-64", "mine")
+    assert (placed.gpu, placed.profile.name) == ("cpu-64", "mine")
 
 
 def test_its_path_is_relative_to_the_scenarios_file(
@@ -60,7 +60,7 @@ def test_its_path_is_relative_to_the_scenarios_file(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    assert build(sim.load(path)).deployments[0].profile == "mine"
+    assert build(sim.load(path)).deployments[0].profile.name == "mine"
 
 
 def test_a_scenario_is_another_one_if_the_hardware_is(write: Write, tmp_path: Path) -> None:
@@ -79,14 +79,14 @@ def test_settings_of_the_measured_server_hold_there_too(write: Write, tmp_path: 
 def test_another_profile_of_the_deployment_goes_before_that_of_the_pool(write: Write, tmp_path: Path) -> None:
     measured(tmp_path)
     system = build(scenario(write(), profile="a100-sxm/llama-3.1-8b/tp1"))
-    assert system.deployments[0].profile == "a100-sxm/llama-3.1-8b/tp1"
+    assert system.deployments[0].profile.name == "a100-sxm/llama-3.1-8b/tp1"
     assert any("of GPU a100-sxm, the deployment runs cpu-64" in warning for warning in system.warnings)
 
 
 def test_an_alias_of_the_model_is_that_model(write: Write, tmp_path: Path) -> None:
     measured(tmp_path, model="meta-llama/Llama-3.1-8B-Instruct")
     system = build(scenario(write()))
-    assert system.deployments[0].profile == "mine"
+    assert system.deployments[0].profile.name == "mine"
     assert not any("is of model" in warning for warning in system.warnings)
 
 
@@ -99,7 +99,7 @@ def test_a_model_of_a_config_json_is_compared_by_its_name(write: Write, tmp_path
     path.write_text(path.read_text().replace("architecture: llama-3.1-8b", "architecture: tiny/config.json"))
     measured(tmp_path, model="tiny")
     system = build(scenario(path))
-    assert system.deployments[0].profile == "mine"
+    assert system.deployments[0].profile.name == "mine"
     assert not any("is of model" in warning for warning in system.warnings)
     named = build(scenario(path, profile="h100-sxm/llama-3.1-8b/tp1"))
     assert any("is of model llama-3.1-8b, the deployment runs tiny" in warning for warning in named.warnings)
