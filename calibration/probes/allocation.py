@@ -40,8 +40,14 @@ def _on_gpu(device: Device, run: Callable[[], Any]) -> tuple[int, int, Any]:
 def _on_cpu(run: Callable[[], Any]) -> tuple[int, int, Any]:
     from torch.profiler import ProfilerActivity, profile
 
-    with _quiet(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    seen = profile(activities=[ProfilerActivity.CPU], profile_memory=True)
+    with _quiet():
+        seen.start()
+    try:
         kept = run()
+    finally:
+        with _quiet():
+            seen.stop()
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
         seen.export_chrome_trace(str(trace))

@@ -98,9 +98,9 @@ def _compile(make: MakeSubject, tokens: int) -> Record:
     import torch
 
     subject = make()
-    step = torch.compile(subject.step, dynamic=True)
     times = []
     try:
+        step = torch.compile(subject.step, dynamic=True)
         for _ in range(3):
             start = time.perf_counter()
             step(tokens)
@@ -121,4 +121,7 @@ def _seconds(device: Device, run: Callable[[], object]) -> float:
 
 
 def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    """The error in a line; torch's compilers put the cause on the second one."""
+    first, *more = [text.strip() for text in str(error).splitlines() if text.strip()] or [""]
+    cause = f" {more[0]}" if more and first.endswith(":") else ""
+    return f"{type(error).__name__}: {first}{cause}"
