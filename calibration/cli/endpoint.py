@@ -137,7 +137,7 @@ def _campaign(
     if gpu != "cpu":
         catalog.gpu(gpu)
     identity = {"endpoint": url, "model": model, "architecture": architecture, "gpu": gpu, "seed": wanted.seed}
-    with progress() as show, Campaign(out, identity, wanted.budget, show) as campaign:
+    with progress() as show, Campaign(out, identity, show=show) as campaign:
         try:
             yield campaign
         finally:

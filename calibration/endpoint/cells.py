@@ -98,16 +98,17 @@ class Bench:
         while True:
             output = self._output(cell, output)
             replies, injected = await self._together(cell, output)
-            until = min(float(reply.times[-1]) for reply in replies)
-            if any(float(reply.times[0]) > until for lot in injected for reply in lot):
-                self._seats(cell.streams)  # there was no seat beside the streams
-                break
-            if self._overlap(replies) >= cell.steps // 2 and len(injected) == len(cell.injected):
-                self._learn(cell, replies)
-                break
             last, ran = ran, together([Stream(cell.prompt, reply.sent, reply.times) for reply in replies])
-            if last == ran < cell.streams:
-                self._seats(ran)
+            until = min(float(reply.times[-1]) for reply in replies)
+            if ran < cell.streams:
+                if last == ran:
+                    self._seats(ran)
+                    break
+            elif any(float(reply.times[0]) > until for lot in injected for reply in lot):
+                self._seats(ran)  # there was no seat beside the streams
+                break
+            elif self._overlap(replies) >= cell.steps // 2 and len(injected) == len(cell.injected):
+                self._learn(cell, replies)
                 break
             if output == self._output(cell, output) or output >= _WIDER**_TRIES * self.limits.output(cell):
                 break

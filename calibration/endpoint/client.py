@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -137,7 +138,7 @@ class Client:
                     if heard is not None:
                         heard(len(parts))
         except (httpx.HTTPError, httpx.StreamError) as error:
-            raise self._broken(url, error, f"after {_lines(parts)} of {ask.output} tokens" if parts else "") from None
+            raise self._broken(url, error, f"after {_events(parts)} of {ask.output} tokens" if parts else "") from None
         reply = read(parts, url, sent, ask.tokens, ask.output)
         if self.first_token is None:
             self.first_token = float(reply.times[0])
@@ -199,14 +200,17 @@ class Client:
 
     async def _learned(self) -> Dialect:
         tried = self.dialect
+        told: EndpointError | None = None
         for _ in range(_TRIES):
             self.dialect = tried
             try:
                 reply = await self.send(self.prepare(8, 8))
             except EndpointError as error:
+                if told is None or error.status not in (404, 405):
+                    told = error  # that the other way of asking is not there either says less
                 simpler = tried.simpler(error.status or 0, str(error)) if error.status in (400, 404, 405, 422) else None
                 if simpler is None:
-                    raise
+                    raise told from None
                 tried = simpler
                 continue
             self._streams(reply)
@@ -260,9 +264,19 @@ async def gathered(coroutines: list[Coroutine[Any, Any, T]]) -> list[T]:
         raise
 
 
-def _lines(parts: list[Part]) -> int:
-    return b"".join(piece for _, piece in parts).count(b"data:")
+def _events(parts: list[Part]) -> int:
+    """Events that came whole."""
+    return sum(line.startswith(b"data:") for line in b"".join(piece for _, piece in parts).split(b"\n")[:-1])
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _reason(error: BaseException) -> str:
+    """The words of the system's own error at the bottom of the chain, if there is one."""
+    said = " ".join(str(error).split()).rstrip(".") or "closed by the server"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        if isinstance(cause, OSError) and cause.strerror:
+            said = os.strerror(cause.errno) if cause.errno is not None and cause.errno > 0 else cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return said[:1].lower() + said[1:]

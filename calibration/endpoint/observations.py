@@ -174,7 +174,7 @@ def _notes(
             "them together"
         )
     if found.lost:
-        yield f"{found.lost} prompts sent beside decodes could not be matched to steps, and were left out"
+        yield f"{found.lost} prompts sent beside decodes cannot be matched to steps, and were left out"
     if found.unread:
         yield f"{found.unread} loads were left out: their streams never decoded all together, or came several tokens at a time"
 

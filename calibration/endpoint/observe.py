@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from calibration.campaign import Record
-from calibration.endpoint.steps import Ints, Steps, Stream, chunks, pace, steps
+from calibration.endpoint.steps import Floats, Ints, Steps, Stream, chunks, pace, steps
 from calibration.samples import StepSample
 
 __all__ = ["Budget", "Observed", "Prompted", "budget", "decode", "mixed", "prompted", "streams"]
@@ -141,8 +141,11 @@ def mixed(record: Record, known: Budget) -> Observed:
 
 def budget(records: Sequence[Record]) -> Budget:
     """What the mixed cells show of the token budget: a prompt of T tokens beside n requests takes k steps if
-    (k − 1)(budget − n) < T <= k (budget − n)."""
-    low, bounds = 1, []
+    (k - 1)(budget - n) < T <= k (budget - n), and what these take beyond the others is about as their tokens.
+
+    Of the sizes in use, that one is taken which fits by far the best.
+    """
+    taken: list[tuple[int, int, Floats]] = []
     for record in records:
         seen = None if _several(record) else steps(streams(record["replies"]))
         if seen is None:
@@ -151,25 +154,30 @@ def budget(records: Sequence[Record]) -> Budget:
         for lot in record["injected"]:
             request = streams(lot)[0]
             end = _end(seen, request, typical)
-            if len(lot) > 1 or end is None:
-                continue
-            taken = end - _begin(seen, request, end, typical) + 1
-            bounds.append((request.prompt, seen.streams, taken))
-            if taken == 1:
-                low = max(low, request.prompt + seen.streams)
-
-    def right(size: int) -> int:
-        return sum(len(chunks(prompt, size, decodes)) == taken for prompt, decodes, taken in bounds)
-
-    split = [(prompt, decodes, taken) for prompt, decodes, taken in bounds if taken > 1]
+            if len(lot) == 1 and end is not None:
+                begin = _begin(seen, request, end, typical)
+                taken.append((request.prompt, seen.streams, np.maximum(seen.gaps[begin : end + 1] - typical, 0.0)))
+    low = max((prompt + decodes for prompt, decodes, beyond in taken if len(beyond) == 1), default=1)
+    split = [(prompt, decodes, len(beyond)) for prompt, decodes, beyond in taken if len(beyond) > 1]
     if not split:
-        return Budget(low, None, None)
-    best = max(right(size) for size in _USUAL)
-    sizes = [size for size in _USUAL if right(size) == best]
-    lows = [decodes + -(-prompt // taken) for prompt, decodes, taken in split]
-    highs = [decodes + -(-prompt // (taken - 1)) for prompt, decodes, taken in split]
-    certain = len(sizes) == 1 and best >= 0.8 * len(bounds)
-    return Budget(int(np.median(lows)), int(np.median(highs)), sizes[0] if certain else None)
+        return Budget(low)
+    ranked = sorted((float(np.mean([_misfit(size, *one) for one in taken])), size) for size in _USUAL)
+    (best, size), (second, _) = ranked[:2]
+    if best < 0.25 and second > 1.5 * best + 0.02:
+        return Budget(size, size + 1, size)
+    lows = [decodes + -(-prompt // count) for prompt, decodes, count in split]
+    highs = [decodes + -(-prompt // (count - 1)) for prompt, decodes, count in split]
+    return Budget(int(np.median(lows)), int(np.median(highs)))
+
+
+def _misfit(size: int, prompt: int, decodes: int, beyond: Floats) -> float:
+    """How far a token budget is from what a prompt did, 0 to 1: another number of steps, or tokens shared out otherwise among them."""
+    parts = np.array([tokens for tokens, _ in chunks(prompt, size, decodes)], float)
+    if len(parts) != len(beyond):
+        return 1.0
+    if len(parts) == 1 or not beyond.any():
+        return 0.0
+    return float(np.abs(parts / parts.sum() - beyond / beyond.sum()).sum()) / 2.0
 
 
 def _binned(found: Observed, seen: Steps, which: Any, bins: int) -> None:
@@ -229,7 +237,7 @@ def _after(seen: Steps, step: int, request: Stream, typical: float) -> bool:
 def _lone(found: Observed, seen: Steps, request: Stream, typical: float, known: Budget) -> None:
     end = _end(seen, request, typical)
     if end is None:
-        _apart(found, seen, [request], typical)
+        _apart(found, seen, [request], typical, known)
         return
     parts = known.chunks(request.prompt, seen.streams)
     begin = end - len(parts) + 1
@@ -256,7 +264,7 @@ def _lot(found: Observed, seen: Steps, requests: list[Stream], typical: float, k
     """Prompts sent together that fit into one step: those whose first tokens came in one step were run in it."""
     ends = [_end(seen, request, typical) for request in requests]
     if any(end is None for end in ends):
-        _apart(found, seen, requests, typical)
+        _apart(found, seen, requests, typical, known)
         return
     if len(known.chunks(sum(request.prompt for request in requests), seen.streams)) != 1:
         found.lost += len(requests)
@@ -266,13 +274,13 @@ def _lot(found: Observed, seen: Steps, requests: list[Stream], typical: float, k
         found.samples.append(_sample(seen, step, [(tokens, 0) for tokens in members]))
 
 
-def _apart(found: Observed, seen: Steps, requests: list[Stream], typical: float) -> None:
+def _apart(found: Observed, seen: Steps, requests: list[Stream], typical: float, known: Budget) -> None:
     """A first token in the midst of a step of the others: the prompt had a step of its own, from the end of their last one on."""
     for request in requests:
         came = float(request.times[0])
         step = int(np.searchsorted(seen.ends, came))
         alone = len(requests) == 1 and 0 < step < len(seen.ends) and seen.ends[step - 1] > request.sent
-        if not alone or seen.gaps[step] < _LONG * typical:
+        if not alone or seen.gaps[step] < _LONG * typical or len(known.chunks(request.prompt, 0)) > 1:
             found.lost += 1
             continue
         found.apart += 1

@@ -150,7 +150,7 @@ def plan(limits: Limits, costs: Costs, budget: float) -> Plan:
                 chosen[cell] = cost
             else:
                 left_out.add(cell)
-    if len({cell.kind for cell in chosen}) < 3:
+    if not {cell.kind for cell in left_out} <= {cell.kind for cell in chosen}:
         least = sum(needed[:3]) * REPEATS / (1.0 - MIX_SHARE)
         raise ProfileError(
             f"a budget of {budget:g} s is too short for this server: the least that shows anything takes {least:.0f} s"
@@ -161,7 +161,7 @@ def plan(limits: Limits, costs: Costs, budget: float) -> Plan:
 
 def _candidates(limits: Limits) -> Iterator[Cell]:
     """All cells, in order of what they tell. The first three are of all kinds."""
-    top = limits.longest - 8
+    top = min(limits.longest - 8, int(0.8 * (limits.kv_tokens or limits.longest)))
     prompts = _upto(_PROMPTS, top, limits.shortest)
     few = sorted({prompts[0], *prompts[1::2], prompts[-1]})
     ladder = _upto(_LADDER, limits.streams, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -66,10 +67,11 @@ def calibrate(client: Client, campaign: Campaign, wanted: Wanted) -> Observation
                 "remove it to start anew"
             )
         bench = Bench(client, _limits(server, wanted, client))
+        until = time.monotonic() + wanted.budget
         costs = _probed(bench, campaign, wanted)
         chosen = plan(bench.limits, costs, wanted.budget)
-        _measured(bench, campaign, chosen, costs, wanted)
-        campaign.measure("mix", lambda: _mix(client, campaign, bench.limits, costs, wanted))
+        _measured(bench, campaign, chosen, costs, wanted, until)
+        campaign.measure("mix", lambda: _mix(client, campaign, bench.limits, costs, wanted, until - time.monotonic()))
     seen = observations(campaign, token_budget=wanted.token_budget, max_num_seqs=wanted.max_num_seqs)
     return replace(seen, notes=(*seen.notes, *_missing(campaign, chosen)))
 
@@ -155,7 +157,7 @@ def _ttft(record: Record) -> float:
     return float(reply["times"][0] - reply["sent"])
 
 
-def _measured(bench: Bench, campaign: Campaign, chosen: Plan, costs: Costs, wanted: Wanted) -> None:
+def _measured(bench: Bench, campaign: Campaign, chosen: Plan, costs: Costs, wanted: Wanted, until: float) -> None:
     """The cells of the plan, round by round, until the time that is not for the mix is spent."""
     campaign.expect(len(chosen.cells) * chosen.rounds + 1)
     for number, cell in chosen.order(wanted.seed):
@@ -163,12 +165,12 @@ def _measured(bench: Bench, campaign: Campaign, chosen: Plan, costs: Costs, want
         if cell.streams > bench.limits.streams or not bench.limits.fits(cell):
             continue
         needed = costs.of(cell, bench.limits.output(cell)) + MIX_SHARE * wanted.budget
-        if key not in campaign and campaign.time_left < needed:
+        if key not in campaign and until - time.monotonic() < needed:
             continue
         campaign.measure(key, partial(bench.measure, cell))
 
 
-def _mix(client: Client, campaign: Campaign, limits: Limits, costs: Costs, wanted: Wanted) -> Record:
+def _mix(client: Client, campaign: Campaign, limits: Limits, costs: Costs, wanted: Wanted, left: float) -> Record:
     """A Poisson load at about half of what the server can do, of lengths like people's, within the range that was measured."""
     longest = limits.longest
     prompts = Lognormal(
@@ -183,8 +185,7 @@ def _mix(client: Client, campaign: Campaign, limits: Limits, costs: Costs, wante
     batch, step = max(decoding, default=(1, costs.step))
     capacity = 1.0 / (costs.prefill(round(prompts.mean)) + outputs.mean * step / batch)
     rate = _UTILISATION * capacity
-    time = min(MIX_SHARE * wanted.budget, max(campaign.time_left, 0.0))
-    count = int(np.clip(0.8 * time * rate, *_REQUESTS))
+    count = int(np.clip(0.8 * min(MIX_SHARE * wanted.budget, left) * rate, *_REQUESTS))
     log = poisson(client, rate, count, (prompts, outputs), wanted.seed)
     return dumped_log(log)
 
