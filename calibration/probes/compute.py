@@ -117,8 +117,8 @@ class Compute:
     def _plans(self) -> list[Plan]:
         limits = self.limits
         budget, batch = Axis(1, max(limits.tokens, limits.sequences)), Axis(1, limits.sequences)
-        context = Axis(min(16, limits.context), limits.context)
-        chunk = Axis(min(16, limits.tokens), limits.tokens)
+        context = Axis(max(1, min(16, limits.context // 16)), limits.context)
+        chunk = Axis(max(1, min(16, limits.tokens // 16)), limits.tokens)
         past = Axis(max(1, min(128, limits.context // 4)), limits.context, zero=True)
         return [
             Plan("tokens", (budget,), self.engine.token_sections, snap=_snapped if self.graphs else free),

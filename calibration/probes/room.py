@@ -70,7 +70,7 @@ def furnished(rank: Rank, size: int, device: Device, limits: Limits) -> Room:
     one = _bytes(Decoder(rank, 1, 0), size) - ends
     mixture = _bytes(Decoder(rank, 0, 1), size) - ends if shape.is_moe else 0
     plain_layers = shape.layers - shape.moe_layers
-    wanted = ceil(enough / (shape.attention_parameters() // rank.of * size))
+    wanted = max(1, ceil(enough / (shape.attention_parameters() // rank.of * size)))
     dense, mixtures = min(plain_layers, wanted), min(shape.moe_layers, wanted)
     free = device.free_bytes()
     least = ends + min(dense, 1) * one + min(mixtures, 1) * mixture
