@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import numpy as np
 
 from sim.perf.attention import decode_table, prefill_table
 from sim.perf.monotone import line
-from sim.profiles.doubt import Doubt
+from sim.profiles.doubt import Doubt, Scaled
 from sim.profiles.schema import ContextGrid, Curves, MixedBlock, Profile, PromptGrid, Step
 
-if TYPE_CHECKING:
-    from sim.profiles.doubt import Scaled
+__all__ = ["draw", "factors", "scaled"]
 
-__all__ = ["draw", "factors"]
+SCALED: tuple[Scaled, ...] = get_args(Scaled)
 
 
 def draw(profile: Profile, generator: np.random.Generator) -> Profile:
-    """``profile`` with its parts scaled by :func:`factors`; as it is where it says nothing of its doubt.
+    """``profile`` with its parts scaled by :func:`factors`; as it is where it says nothing of its doubt."""
+    return profile if profile.doubt is None else scaled(profile, factors(profile.doubt, generator))
+
+
+def scaled(profile: Profile, by: Mapping[Scaled, float]) -> Profile:
+    """``profile`` with the times of the parts named in ``by`` multiplied.
 
     The cost of unequal contexts goes with decode attention. A kernel that does a chunk and decodes together is scaled by the mean of
     both factors, weighted by what each would take alone. Memory is not in doubt. ProfileError for a model that does not generate.
     """
-    if profile.doubt is None:
-        return profile
-    scale = factors(profile.doubt, generator)
+    scale = dict.fromkeys(SCALED, 1.0) | dict(by)
     step = profile.steps
     host = {"us": step.host.us * scale["host"], "request_us": step.host.request_us * scale["request"]}
     parts: dict[str, Any] = {
@@ -50,8 +53,7 @@ def factors(doubt: Doubt, generator: np.random.Generator) -> dict[Scaled, float]
     # the symmetric root, which does not depend on the signs that a library gives to eigenvectors
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     logarithms = root @ generator.standard_normal(len(values))
-    scale: dict[Scaled, float] = dict.fromkeys(("tokens", "sequences", "prefill", "decode", "host", "request"), 1.0)
-    return scale | dict(zip(doubt.parts, np.exp(logarithms).tolist(), strict=True))
+    return dict.fromkeys(SCALED, 1.0) | dict(zip(doubt.parts, np.exp(logarithms).tolist(), strict=True))
 
 
 def _times(values: tuple[float, ...], factor: float) -> tuple[float, ...]:
