@@ -104,7 +104,7 @@ def calibrated(client: Client, kind: str, out: Path, seconds: float) -> Profile:
         seen = calibrate(
             client, campaign, Wanted(budget=seconds, concurrency=SEATS, token_budget=BUDGET, max_num_seqs=SEATS)
         )
-        made = profile(seen, about)
+        made = profile(seen, about, campaign.records)
         profiles.save(made, path)
         campaign.path.replace(out / "points.jsonl")
     for note in made.provenance.notes:

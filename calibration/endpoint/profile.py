@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from calibration.assemble import Subject, assemble
+from calibration.campaign import Record
+from calibration.endpoint.refine import refined
 from calibration.fit import fit_steps
 from calibration.samples import Observed, Prompted, StepSample
 from sim.errors import ProfileError
@@ -43,8 +47,9 @@ def observed(seen: Observations) -> list[Observed]:
     return [*seen.samples, *(_waited(one) for one in seen.prompted if one.chunks and not one.beside)]
 
 
-def profile(seen: Observations, about: About) -> Profile:
-    """Fit the steps and put the profile together; then predict the Poisson load, which the fit has not seen, and note how far off that is.
+def profile(seen: Observations, about: About, records: Mapping[str, Record]) -> Profile:
+    """Fit the steps and put the profile together; move it towards the measured loads, simulated, if that helps; then predict the
+    Poisson load, which nothing of this has seen, and note how far off that is. ``records`` are those of the campaign.
 
     :raises ProfileError: too little was seen to fit anything to.
     """
@@ -84,11 +89,19 @@ def profile(seen: Observations, about: About) -> Profile:
         points=len(seen.samples) + sum(one.repeats for one in seen.prompted),
         notes=(*seen.notes, *(f"not identified: {what}" for what in seen.unidentified)),
     )
+    made, moved = refined(made, _rounds(records))
     aside = _kept_aside(made, seen)
-    if aside is None:
-        return made
-    source = made.provenance.model_copy(update={"notes": (*made.provenance.notes, aside)})
-    return made.model_copy(update={"provenance": source})
+    notes = (*made.provenance.notes, moved, *([aside] if aside else []))
+    return made.model_copy(update={"provenance": made.provenance.model_copy(update={"notes": notes})})
+
+
+def _rounds(records: Mapping[str, Record]) -> dict[int, list[Record]]:
+    """The cells by repetition."""
+    found: dict[int, list[Record]] = defaultdict(list)
+    for key, record in records.items():
+        if key.startswith("cell/"):
+            found[int(key.split("/")[1])].append(record)
+    return found
 
 
 def _waited(one: observe.Prompted) -> Prompted:
