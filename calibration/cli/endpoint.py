@@ -157,6 +157,7 @@ def _seen(
     out: Path,
 ) -> Observations:
     from calibration.endpoint.client import Client
+    from calibration.endpoint.faults import EndpointError
     from calibration.endpoint.run import calibrate, started
     from calibration.endpoint.server import Server
 
@@ -169,7 +170,12 @@ def _seen(
     log = out.with_name(f"{out.name}.server.log")
     with Server(start, url, log, model=model, key=secret, timeout=limits[1]) as server:
         started(server, campaign, starts)
-        return measured()
+        try:
+            return measured()
+        except EndpointError as error:
+            if server.running:
+                raise
+            raise EndpointError(f"{error}; the server has ended, and the end of {log} is:{server.tail()}") from None
 
 
 def _save(seen: Observations, out: Path) -> None:

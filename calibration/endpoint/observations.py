@@ -118,14 +118,15 @@ def observations(
     )
     starts = tuple(Started(**record) for key, record in records.items() if key.startswith("start/"))
     spread, drift = _repeats(records)
+    mix = _log(records.get("mix"))
     return Observations(
         samples=tuple(found.samples),
         prompted=(*lone, *found.prompted),
-        mix=_log(records.get("mix")),
+        mix=mix,
         facts=facts,
         starts=starts,
         spread=spread,
-        notes=tuple(_notes(server, cells, found, facts, drift, found_seats)),
+        notes=tuple(_notes(server, cells, found, facts, drift, found_seats, mix)),
         unidentified=tuple(_unidentified(server, facts, seen, lone, found, together)),
     )
 
@@ -137,11 +138,14 @@ def _notes(
     facts: Facts,
     drift: float | None,
     found_seats: int | None,
+    mix: RequestLog | None,
 ) -> Iterator[str]:
     yield from server["notes"]
     loaded = sum(bool(record["busy"] or record["others"]) for record in cells)
     if loaded:
         yield f"others used the server during {loaded} of {len(cells)} loads; those were left out"
+    if mix is not None and (mix.about.get("others") or mix.about["failed"]):
+        yield f"in the load kept aside {mix.about['failed']} requests failed, and {mix.about.get('others', 0)} were of others"
     preempted = sum(bool(record["preemptions"]) for record in cells)
     if preempted:
         yield f"the KV cache was too small for {preempted} of {len(cells)} loads (requests were preempted); those were left out"

@@ -186,7 +186,11 @@ def _mix(client: Client, campaign: Campaign, limits: Limits, costs: Costs, wante
     capacity = 1.0 / (costs.prefill(round(prompts.mean)) + outputs.mean * step / batch)
     rate = _UTILISATION * capacity
     count = int(np.clip(0.8 * min(MIX_SHARE * wanted.budget, left) * rate, *_REQUESTS))
+    before = client.run(metrics(client))
     log = poisson(client, rate, count, (prompts, outputs), wanted.seed)
+    after = client.run(metrics(client))
+    if before is not None and after is not None and before.finished is not None and after.finished is not None:
+        log.about["others"] = max(after.finished - before.finished - len(log), 0)
     return dumped_log(log)
 
 
