@@ -15,7 +15,7 @@ import numpy.typing as npt
 from calibration.importers.files import opened, read_columns
 from sim.errors import ProfileError
 
-__all__ = ["IterationLog", "read_iterations"]
+__all__ = ["IterationLog", "read_iterations", "stamp"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -105,7 +105,7 @@ def read_iterations(path: str | Path, engine: int | None = None) -> IterationLog
                 continue
             before = _COLOUR.sub("", line[: found.start()])
             names = _ENGINE.search(before)
-            at, is_fine = _stamp(before)
+            at, is_fine = stamp(before)
             fine = fine and is_fine
             who = int(names[1] or names[2]) if names else 0
             rows.setdefault(who, []).append((*map(float, found.group(1, 2, 3, 4, 5, 6)), at))
@@ -141,7 +141,7 @@ def _checked(path: Path, log: IterationLog) -> IterationLog:
     return log
 
 
-def _stamp(text: str) -> tuple[float, bool]:
+def stamp(text: str) -> tuple[float, bool]:
     """When a line was written, in seconds of some clock, and whether that is finer than a second; NaN without a time.
 
     Stamps without a year (vLLM's own, ``05-16 12:34:27``) are taken to be of a leap year, so that every date exists.

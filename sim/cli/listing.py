@@ -29,7 +29,7 @@ def catalog(
         str,
         typer.Argument(
             metavar="KIND",
-            help="gpus, models, instances, links, traces, profiles, policies or presets.",
+            help="gpus, models, instances, links, traces, profiles, coldstarts, policies or presets.",
             show_default=False,
         ),
     ],
@@ -53,12 +53,14 @@ def catalog(
 def _kinds() -> tuple[str, ...]:
     from sim.catalog import KINDS
 
-    return (*KINDS, "profiles", "policies", "presets")
+    return (*KINDS, "profiles", "coldstarts", "policies", "presets")
 
 
 def _rows(kind: str) -> list[dict[str, Any]]:
     if kind == "profiles":
         return [_profile_cells(name) for name in _names(kind)]
+    if kind == "coldstarts":
+        return [_start_cells(name) for name in _names(kind)]
     if kind == "policies":
         return [{"name": name, "kind": "router"} for name in _names(kind)]
     if kind == "presets":
@@ -80,6 +82,10 @@ def _names(kind: str) -> list[str]:
         from sim.control import registry
 
         return registry.names()
+    if kind == "coldstarts":
+        from sim.profiles import coldstarts
+
+        return coldstarts.names()
     from sim.workload import presets
 
     return presets.names()
@@ -99,6 +105,45 @@ def _profile_cells(name: str) -> dict[str, Any]:
     }
 
 
+def _start_cells(name: str) -> dict[str, Any]:
+    from sim.profiles import coldstarts
+
+    found = coldstarts.load(name)
+    phases = found.load.phases
+    return {
+        "name": name,
+        "gpu": found.gpu,
+        "weights_s": _median(phases["weights"].values) if "weights" in phases else None,
+        "ready_s": _median(phases["ready"].values) if "ready" in phases else None,
+        "source": next(iter(phases.values())).source,
+    }
+
+
+def _start_facts(name: str) -> dict[str, Any]:
+    """Seconds and bytes a second as median, least and most, where they differ."""
+    from sim.profiles import coldstarts
+
+    found = coldstarts.load(name)
+    facts = {
+        key: getattr(found, key) for key in ("title", "model", "weights_bytes", "gpu", "tensor_parallel", "engine")
+    }
+    samples = {f"{phase}_s": one for phase, one in found.load.phases.items()}
+    samples |= {f"{tier}_bytes_per_second": one.bytes_per_second for tier, one in found.load.read.items()}
+    for key, one in samples.items():
+        low, high = one.values[0], one.values[-1]
+        facts[key] = (
+            _median(one.values) if low == high else f"{_cell(_median(one.values))} ({_cell(low)} to {_cell(high)})"
+        )
+        facts[f"{key} from"] = f"{one.source}, {len(one.values)} values" + (f"; {one.note}" if one.note else "")
+    return facts | {"load_notes": found.load.notes} | found.provenance.model_dump(mode="json")
+
+
+def _median(values: Sequence[float]) -> float:
+    from statistics import median
+
+    return median(values)
+
+
 def _host_facts(profile: Profile) -> dict[str, Any]:
     if profile.step is None:
         return {}
@@ -112,7 +157,7 @@ def _host_facts(profile: Profile) -> dict[str, Any]:
 
 
 def _row(kind: str, name: str) -> list[dict[str, Any]]:
-    if kind not in ("profiles", "policies", "presets"):
+    if kind not in ("profiles", "coldstarts", "policies", "presets"):
         from sim import catalog as tables
 
         return tables.describe(kind, name)
@@ -136,6 +181,8 @@ def _row(kind: str, name: str) -> list[dict[str, Any]]:
             **_host_facts(found),
             **found.provenance.model_dump(mode="json"),
         }
+    elif kind == "coldstarts":
+        facts = _start_facts(name)
     elif kind == "presets":
         from sim.workload.presets import preset
 

@@ -90,8 +90,13 @@ def _parse(path: str, stamp: int, shown: str) -> Profile:
 
 
 def dumps(profile: Profile) -> str:
+    """``profile`` as :func:`layout` writes it."""
+    return layout(profile.dump())
+
+
+def layout(data: Any) -> str:
     """Compact JSON, readable: short lists on one line each."""
-    return "".join(_lines(profile.dump(), "")) + "\n"
+    return "".join(_lines(data, "")) + "\n"
 
 
 def _lines(value: Any, indent: str) -> Iterator[str]:
@@ -108,11 +113,16 @@ def _lines(value: Any, indent: str) -> Iterator[str]:
 
 
 def save(profile: Profile, path: str | Path) -> None:
-    """Write ``profile`` under a temporary name, then rename. :raises ProfileError: the place cannot be written."""
+    """Write ``profile``; see :func:`write_text`."""
+    write_text(path, dumps(profile))
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` under a temporary name, then rename. :raises ProfileError: the place cannot be written."""
     target = Path(path)
     scratch = target.with_name(f".{target.name}.tmp")
     try:
-        scratch.write_text(dumps(profile), encoding="utf-8")
+        scratch.write_text(text, encoding="utf-8")
         scratch.replace(target)
     except OSError as error:
         with suppress(OSError):
