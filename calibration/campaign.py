@@ -56,6 +56,8 @@ class Campaign:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if not self.records:  # nothing to go on from
+            self.path.unlink(missing_ok=True)
 
     def __contains__(self, key: str) -> bool:
         return key in self.records
