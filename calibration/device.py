@@ -15,7 +15,7 @@ from sim import catalog
 from sim.errors import ProfileError, did_you_mean
 from sim.profiles.schema import Hardware
 
-__all__ = ["Device", "catalogued", "find"]
+__all__ = ["Device", "catalogued", "cpu", "find"]
 
 _KINDS: Final = ("cpu", "cuda", "cuda:N")
 # What a driver adds to a card's name beyond what tells it from others: maker, product line, memory.
@@ -102,7 +102,7 @@ def find(kind: str) -> Device:
     except ImportError:
         raise ProfileError("torch is not installed: pip install 'twinfer[calibrate]'") from None
     if name == "cpu":
-        return Device("cpu", "cpu", _cpu_title(), None, _host_memory())
+        return cpu()
     if torch.version.cuda is None:
         raise ProfileError(
             f"--device {kind}: torch {torch.__version__} is built without CUDA; install a CUDA build, or measure --device cpu"
@@ -121,6 +121,11 @@ def find(kind: str) -> Device:
     card = nvml.card(uuid)
     name, size = card.name, card.memory_bytes
     return Device("cuda", f"cuda:{index}", name, catalogued(name, size), size, uuid)
+
+
+def cpu() -> Device:
+    """The CPU of this machine, as far as this process may use it; needs no torch."""
+    return Device("cpu", "cpu", _cpu_title(), None, _host_memory())
 
 
 def catalogued(title: str, memory_bytes: int) -> str | None:

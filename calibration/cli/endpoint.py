@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calibration.cli.console import environment, exits, interruptible, print_json, progress
+from calibration.cli.console import environment, exits, interruptible, print_json, progress, summary
 
 if TYPE_CHECKING:
     from calibration.campaign import Campaign
     from calibration.endpoint.observations import Observations
+    from calibration.endpoint.profile import About
     from calibration.endpoint.run import Wanted
+    from sim.catalog import Architecture
 
 __all__ = ["register"]
 
@@ -37,7 +39,15 @@ def endpoint(
         str | None,
         typer.Option(help="Catalog name of the model, or a config.json.", show_default="the model's name"),
     ] = None,
-    gpu: Annotated[str, typer.Option(help="Catalog name of the GPU the server runs on, or cpu.")] = "cpu",
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            help="Catalog name of the GPU the server runs on; cpu: the CPU of this machine.",
+            show_default="cpu, if the server is on this machine",
+        ),
+    ] = None,
+    tp: Annotated[int, typer.Option(min=1, help="GPUs of the server's tensor-parallel group.")] = 1,
+    dtype: Annotated[str, typer.Option(help="Format of the weights.")] = "bf16",
     key: Annotated[
         str | None,
         typer.Option(
@@ -84,35 +94,72 @@ def endpoint(
     with exits():
         _needed()
         from calibration.endpoint.observations import save_requests
+        from calibration.endpoint.profile import profile
         from calibration.endpoint.run import Wanted
+        from sim.profiles import save
 
         wanted = Wanted(_seconds(budget, "--budget"), concurrency, token_budget, max_num_seqs, seed)
         limits = _seconds(timeout, "--timeout"), _seconds(start_timeout, "--start-timeout")
         secret = environment(key)
-        with _campaign(url, model, architecture, gpu, out, wanted) as campaign, interruptible(campaign):
-            seen = _seen(campaign, url, model, secret, wanted, limits, start, starts, out)
-            _save(seen, out)
+        card = _gpu(url, gpu)
+        with _campaign(url, model, architecture, card, out, wanted) as campaign, interruptible(campaign):
+            shape, seen = _seen(campaign, url, (model, architecture), secret, wanted, limits, start, starts, out)
+            made = profile(seen, _about(url, shape, card, tp, dtype), campaign.records)
+            save(made, out)
             if requests_out is not None and seen.mix is not None:
                 save_requests(seen.mix, requests_out)
             campaign.finish()
     if as_json:
-        print_json(seen.dump())
+        print_json({"profile": made.dump(), "observations": seen.dump()})
         return
     facts = seen.facts
     typer.echo(
-        f"{out}: {facts.model} on {facts.version or facts.engine or 'an unknown engine'}, {facts.measurements} loads"
-    )
-    typer.echo(
-        f"  {len(seen.samples)} samples of steps, {len(seen.prompted)} first tokens, {len(seen.mix or ())} requests kept aside"
+        f"{out}: {made.name}, {made.engine}; {facts.measurements} loads, {len(seen.samples)} samples of steps, "
+        f"{len(seen.prompted)} first tokens, {len(seen.mix or ())} requests kept aside"
     )
     for begun in seen.starts:
         typer.echo(
             f"  start: port after {begun.port:.1f} s, models {begun.models:.1f} s, first token {begun.token:.1f} s"
         )
-    for line in seen.unidentified:
-        typer.echo(f"  not identified: {line}")
-    for line in seen.notes:
-        typer.echo(f"  note: {line}")
+    host = made.steps.host
+    typer.echo(
+        f"  {host.us / 1e3:.2f} ms a step of the host, {host.request_us / 1e3:.2f} ms a request outside of steps"
+    )
+    for line in summary(made):
+        typer.echo(f"  {line}")
+
+
+def _gpu(url: str, gpu: str | None) -> str:
+    """Where the server runs: a catalog name, or cpu for this machine's. :raises ProfileError: it is elsewhere, and nobody says on what."""
+    from urllib.parse import urlsplit
+
+    from sim.errors import ProfileError
+
+    here = urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1")
+    if gpu is None and not here:
+        raise ProfileError(f"--gpu: say on which GPU {url} runs (twinfer catalog gpus)")
+    if gpu == "cpu" and not here:
+        raise ProfileError(f"--gpu cpu: means the CPU of this machine, but {url} is elsewhere")
+    return gpu or "cpu"
+
+
+def _about(url: str, shape: Architecture, card: str, tp: int, dtype: str) -> About:
+    from datetime import UTC, datetime
+
+    from calibration.device import cpu
+    from calibration.endpoint.profile import About
+
+    device = cpu() if card == "cpu" else None
+    return About(
+        shape=shape,
+        gpu=card,
+        command=f"twinfer calibrate endpoint URL --architecture {shape.name} --gpu {card} --tp {tp} --dtype {dtype}",
+        tensor_parallel=tp,
+        dtype=dtype,
+        hardware=device.hardware() if device else None,
+        host=device.host() if device else None,
+        measured_at=datetime.now(tz=UTC).date().isoformat(),
+    )
 
 
 def _needed() -> None:
@@ -148,22 +195,25 @@ def _campaign(
 def _seen(
     campaign: Campaign,
     url: str,
-    model: str | None,
+    names: tuple[str | None, str | None],
     secret: str | None,
     wanted: Wanted,
     limits: tuple[float, float],
     start: str | None,
     starts: int,
     out: Path,
-) -> Observations:
+) -> tuple[Architecture, Observations]:
+    """The model's shape, known before anything is measured, and what was seen. ``names``: the server's for it, and the catalog's."""
     from calibration.endpoint.client import Client
     from calibration.endpoint.faults import EndpointError
     from calibration.endpoint.run import calibrate, started
     from calibration.endpoint.server import Server
 
-    def measured() -> Observations:
+    model, architecture = names
+
+    def measured() -> tuple[Architecture, Observations]:
         with Client(url, model=model, key=secret, timeout=limits[0]) as client:
-            return calibrate(client, campaign, wanted)
+            return _shape(architecture, client.served.model), calibrate(client, campaign, wanted)
 
     if start is None:
         return measured()
@@ -178,18 +228,18 @@ def _seen(
             raise EndpointError(f"{error}; the server has ended, and the end of {log} is:{server.tail()}") from None
 
 
-def _save(seen: Observations, out: Path) -> None:
-    import json
+def _shape(architecture: str | None, served: str) -> Architecture:
+    from sim import catalog
+    from sim.errors import CatalogError, ProfileError
 
-    from sim.errors import ProfileError
-
-    scratch = out.with_name(f".{out.name}.tmp")
+    if architecture is not None:
+        return catalog.model(architecture)
     try:
-        scratch.write_text(json.dumps(seen.dump(), separators=(",", ":")) + "\n", encoding="utf-8")
-        scratch.replace(out)
-    except OSError as error:
-        scratch.unlink(missing_ok=True)
-        raise ProfileError(f"{out}: {error.strerror or error}") from None
+        return catalog.model(served)
+    except CatalogError:
+        raise ProfileError(
+            f"the server's model {served!r} is not in the catalog: say what it is with --architecture NAME or config.json"
+        ) from None
 
 
 def _seconds(text: str, option: str) -> float:

@@ -53,6 +53,7 @@ def kernels(folder: Folder, model: Model, gpu: Gpu, out: Output, tp: Parallel = 
     write(lambda: import_kernels(folder, model, gpu, tp, dtype, command), out)
 
 
+AnyGpu = Annotated[str, typer.Option("--gpu", help="Catalog name of the GPU, or cpu.", show_default=False)]
 Log = Annotated[Path, typer.Argument(metavar="LOG", help="Log of the server, packed or not.", show_default=False)]
 Memory = Annotated[
     str | None, typer.Option(metavar="SIZE", help="Of the machine, with --gpu cpu, as 24GiB.", show_default=False)
@@ -63,7 +64,7 @@ Memory = Annotated[
 def iterations(
     log: Log,
     model: Model,
-    gpu: Gpu,
+    gpu: AnyGpu,
     out: Output,
     requests: Annotated[
         Path | None,
@@ -100,7 +101,7 @@ def iterations(
 def steps(
     file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="A step a row.", show_default=False)],
     model: Model,
-    gpu: Gpu,
+    gpu: AnyGpu,
     out: Output,
     engine: Annotated[str, typer.Option(help="Name of the engine.")] = "unknown engine",
     tp: Parallel = 1,

@@ -39,7 +39,8 @@ def main() -> None:
             sys.stderr.write(f"{place}{fault.strerror or fault}\n")
             sys.exit(BAD_INPUT)
         except SystemExit as end:
-            if end.code == INTERRUPTED:  # typer has caught the interrupt
+            # typer has caught the interrupt; a command that caught it itself has said what there is to say
+            if end.code == INTERRUPTED and isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from calibration.cli import app as command
+from sim import profiles
 from tests.calibration.endpoint.engine import App, Engine
 from tests.calibration.endpoint.servers import Handler, answer, listening, serving
 
@@ -207,12 +208,38 @@ def test_a_good_server_is_calibrated_and_its_mix_written(tmp_path: Path) -> None
     quick = Engine(seconds=lambda chunks, contexts: 2e-3 + 1e-5 * sum(q for q, _ in chunks), host=2e-4)
     out = tmp_path / "p.json"
     options = ["--max-concurrency", "4", "--budget", "8s", "--requests-out", str(tmp_path / "mix.csv"), "--json"]
+    options += ["--architecture", "llama-40m"]
     with listening(serving(App(quick, max_model_len=256))) as url:
         result = calibrated(url, out, *options)
     assert result.exit_code == 0, result.output
-    shown = json.loads(result.stdout)
-    assert shown == json.loads(out.read_text())
+    shown = json.loads(result.stdout)["observations"]
+    made = profiles.load(out)
+    assert made.model == "llama-40m"
+    assert made.hardware is not None
+    assert made.served is not None
+    assert made.served.max_model_len == 256
+    # a step of the engine: 2 ms, 10 µs a token, 0.2 ms between steps
+    assert made.steps.tokens.parts["fixed and tokens"].us[0] == pytest.approx(2200, rel=0.5)
     assert {sample["decodes"] for sample in shown["samples"]} >= {1, 4}
     assert shown["facts"]["model"] == "m"
     assert (tmp_path / "mix.csv").read_text().startswith("sent_s,prompt_tokens,output_tokens,ttft_s,e2e_s\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mix.csv", "p.json"]  # the journal is done with
+
+
+def test_a_server_whose_model_nobody_knows_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    quick = Engine(seconds=lambda chunks, contexts: 2e-3, host=2e-4)
+    out = tmp_path / "p.json"
+    with listening(serving(App(quick, max_model_len=256))) as url:
+        result = calibrated(url, out)
+    assert result.exit_code == 2
+    assert result.stderr.strip() == (
+        "the server's model 'm' is not in the catalog: say what it is with --architecture NAME or config.json"
+    )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_server_elsewhere_needs_its_gpu(tmp_path: Path) -> None:
+    result = calibrated("http://10.1.2.3:8000/v1", tmp_path / "p.json")
+    assert result.exit_code == 2
+    assert result.stderr.strip() == "--gpu: say on which GPU http://10.1.2.3:8000/v1 runs (twinfer catalog gpus)"
+    assert not list(tmp_path.iterdir())
