@@ -53,7 +53,7 @@ class _Rows:
         self.times.append(np.empty(0))
 
     def _number(self, place: str, name: str, value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2**53:
             raise ProfileError(f"{self.path}: {place}: {name} is {value!r}, not a number")
         return float(value)
 

@@ -82,8 +82,8 @@ def _cells(
     if None in paths:
         raise ProfileError(f"{folder}: has no micro_cells.csv and micro_iterations.csv")
     cells_path, iterations_path = (path for path in paths if path is not None)
-    cells = read_columns(cells_path, _CELL, {"extra": ("extra_tokens",)})
-    rows = read_columns(iterations_path, _ITERATION)
+    cells = read_columns(cells_path, _CELL, {"extra": ("extra_tokens",)}, {*_CELL, "extra"} - {"wall", "ttft"})
+    rows = read_columns(iterations_path, _ITERATION, whole=set(_ITERATION) - {"seconds"})
     chosen = np.flatnonzero(np.isin(cells["run"], runs))
     if not len(chosen):
         known = ", ".join(f"{run:g}" for run in np.unique(cells["run"]))

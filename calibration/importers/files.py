@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final, TextIO, cast
@@ -63,12 +63,16 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def read_columns(
-    path: Path, wanted: Mapping[str, Sequence[str]], optional: Mapping[str, Sequence[str]] | None = None
+    path: Path,
+    wanted: Mapping[str, Sequence[str]],
+    optional: Mapping[str, Sequence[str]] | None = None,
+    whole: Collection[str] = (),
 ) -> dict[str, Floats]:
     """Columns of numbers of a CSV file with a header.
 
     Each key of ``wanted`` and ``optional`` is found under the first of its names that is there; a name that ends in ``_ms`` or ``_us``
-    is brought to seconds. Optional ones that are not there are left out. Empty cells of optional columns are NaN.
+    is brought to seconds. Optional ones that are not there are left out; their empty cells are NaN. ``whole`` ones hold whole
+    numbers.
 
     :raises ProfileError: no such column, no rows, or a cell that is not a finite number of at least 0.
     """
@@ -92,16 +96,18 @@ def read_columns(
             for key, (place, name, scale) in found.items():
                 cell = row[place] if place < len(row) else ""
                 try:
-                    columns[key].append(_number(cell, key in optional) * scale)
+                    columns[key].append(_number(cell, key in optional, key in whole) * scale)
                 except ValueError:
+                    kind = "whole number" if key in whole else "number"
                     raise ProfileError(
-                        f"{path}:{rows.line_num}: column {name}: {cell!r} is not a number of at least 0"
+                        f"{path}:{rows.line_num}: column {name}: {cell!r} is not a {kind} of at least 0"
                     ) from None
     if not next(iter(columns.values())):
         raise ProfileError(f"{path}: has a header and no rows")
     return {key: np.array(values) for key, values in columns.items()}
 
 
+_LARGEST: Final = 2.0**53  # whole numbers are exact below it
 _SCALES: Final = {"ms": 1e-3, "us": 1e-6}
 
 
@@ -112,11 +118,11 @@ def _rows(path: Path, rows: Any) -> Iterator[list[str]]:
         raise ProfileError(f"{path}:{rows.line_num}: {error}") from None
 
 
-def _number(cell: str, may_be_empty: bool) -> float:
+def _number(cell: str, may_be_empty: bool, whole: bool) -> float:
     if may_be_empty and cell.strip().lower() in _EMPTY:
         return float("nan")
     value = float(cell)
-    if not (0.0 <= value < float("inf")):
+    if not 0.0 <= value < _LARGEST or (whole and value % 1.0):
         raise ValueError(cell)
     return value
 

@@ -66,8 +66,8 @@ class IterationLog:
 
 # vllm/v1/metrics/loggers.py (0.32); before the loggers wrote it, the engine did, without "Engine 000: " (v1/engine/core.py).
 _LINE: Final = re.compile(
-    r"Iteration\((\d+)\): (\d+) context requests, (\d+) context tokens, (\d+) generation requests, (\d+) generation tokens,"
-    r" iteration elapsed time: ([\d.]+) ms( \(dummy\))?"
+    r"Iteration\((\d{1,15})\): (\d{1,9}) context requests, (\d{1,9}) context tokens, (\d{1,9}) generation requests,"
+    r" (\d{1,9}) generation tokens, iteration elapsed time: (\d+\.\d+) ms( \(dummy\))?"
 )
 _ENGINE: Final = re.compile(r"Engine (\d+): ?$|EngineCore_(?:DP)?(\d+)\b")
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -126,8 +126,9 @@ def read_iterations(path: str | Path, engine: int | None = None) -> IterationLog
 
 
 def _read_csv(path: Path) -> IterationLog:
-    columns = read_columns(path, _COLUMNS, {"at": ("log_time_s",)})
-    counts = [columns[name].astype(np.int64) for name in list(_COLUMNS)[:5]]
+    counted = list(_COLUMNS)[:5]
+    columns = read_columns(path, _COLUMNS, {"at": ("log_time_s",)}, counted)
+    counts = [columns[name].astype(np.int64) for name in counted]
     return _checked(path, IterationLog.of(counts, columns["seconds"], columns.get("at"), source=path.name))
 
 

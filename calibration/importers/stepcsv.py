@@ -32,13 +32,8 @@ def read_steps(path: str | Path) -> list[StepSample]:
     :raises ProfileError: what is missing or wrong, by line and column; a step without tokens; decodes without context.
     """
     path = Path(path)
-    columns = read_columns(path, _WANTED, _OPTIONAL)
+    columns = read_columns(path, _WANTED, _OPTIONAL, {*_WANTED, *_OPTIONAL} - {"seconds"})
     rows = len(columns["seconds"])
-    for name, column in columns.items():
-        if name != "seconds" and (np.nan_to_num(column) % 1.0).any():
-            at = int(np.argmax(np.nan_to_num(column) % 1.0 > 0.0))
-            label = (_WANTED | _OPTIONAL)[name][0]
-            raise ProfileError(f"{path}: row {at + 1}: column {label}: {column[at]:g} is not a whole number")
     past = np.nan_to_num(columns.get("past", np.zeros(rows)))
     prompts = np.nan_to_num(columns.get("prompts", np.ones(rows)), nan=1.0)
     samples = []

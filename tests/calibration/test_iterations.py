@@ -106,7 +106,7 @@ def test_a_log_without_such_lines_says_which_flag_writes_them(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("1,x,5,0,0,3.0", r":2: column ctx_requests: 'x' is not a number of at least 0$"),
+        ("1,x,5,0,0,3.0", r":2: column ctx_requests: 'x' is not a whole number of at least 0$"),
         ("1,1,5,0,0", r":2: column elapsed_ms: '' is not a number of at least 0$"),
         ("1,7,5,0,0,3.0", r"iteration 1: has fewer tokens than requests, or none$"),
     ],

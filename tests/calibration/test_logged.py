@@ -73,7 +73,7 @@ def test_prefill_tokens_are_spread_over_prompts(tmp_path: Path) -> None:
         ("0,0,0,0,0,1", "row 1: has no tokens, or took no time"),
         ("0,0,0,4,3,1", "row 1: 4 decodes have 3 tokens of context between them"),
         ("3,0,5,0,0,1", "row 1: 3 prefill tokens are of 5 prompts"),
-        ("3,0,1,1.5,2,1", "row 1: column decodes: 1.5 is not a whole number"),
+        ("3,0,1,1.5,2,1", ":2: column decodes: '1.5' is not a whole number of at least 0"),
         ("3,0,1,1,2,x", ":2: column ms: 'x' is not a number of at least 0"),
     ],
 )
