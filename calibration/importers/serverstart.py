@@ -34,7 +34,8 @@ _SECONDS: Final = {
 _MODEL_GIB: Final = re.compile(rf"Model loading took {_NUMBER} GiB")
 _CHECKPOINT_GIB: Final = re.compile(rf"Checkpoint size: {_NUMBER} GiB")
 _KV_TOKENS: Final = re.compile(r"(CPU|GPU) KV cache size: ([\d,]+) tokens")
-_VERSION: Final = re.compile(r"vLLM (?:API )?server version ([\w.+-]+)")
+_VERSION: Final = re.compile(r"(?:vLLM (?:API )?server|█ ) version ([\w.+-]+)")  # a line, or beside the logo
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _SET: Final = re.compile(r"non-default args: \{")
 _LOADING: Final = re.compile(r"Starting to load model ")
 _READY: Final = re.compile(r"Application startup complete|Starting vLLM (?:API )?server")
@@ -70,7 +71,7 @@ def read_starts(path: str | Path) -> list[Start]:
     path = Path(path)
     starts = [_Reading(path.name)]
     with opened(path) as file:
-        for line in file:
+        for line in (_COLOUR.sub("", one) if "\x1b" in one else one for one in file):
             if starts[-1].seconds and _VERSION.search(line):
                 starts.append(_Reading(path.name))
             starts[-1].read(line)

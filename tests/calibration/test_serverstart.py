@@ -104,6 +104,14 @@ def test_without_compilation_and_graphs_the_engine_is_one_phase(tmp_path: Path) 
     assert "warm_up" not in start.phases
 
 
+def test_the_version_is_read_beside_the_logo_too(tmp_path: Path) -> None:
+    logo = "(APIServer pid=1) INFO 06-19 23:04:40 [api_utils.py:347]  ▄▄ ▄█ █     █     █ ▀▄▀ █\x1b[0m  version \x1b[37m0.32.0\x1b[0m"
+    _, *rest = OLD.splitlines()
+    (start,) = read_starts(written(tmp_path / "a.log", "\n".join([logo, *rest])))
+    assert start.version == "0.32.0"
+    assert start.phases["process"] == pytest.approx(20.0)
+
+
 def test_without_times_there_are_the_phases_the_engine_reports_itself(tmp_path: Path) -> None:
     bare = "\n".join(line.partition("] ")[2] or line for line in OLD.splitlines())
     (start,) = read_starts(written(tmp_path / "a.log", bare))
