@@ -18,6 +18,7 @@ __all__ = ["Witness", "said"]
 
 EVERY: Final = 8.0  # seconds between two looks
 DRIFT: Final = 1.10  # slowest over fastest reference median from which on the machine is called unsteady
+OFTEN: Final = 0.01  # share of samples that are left out from which on it is said
 SHARE: Final = 0.05  # of the processors, taken by others, from which on they are named
 
 
@@ -77,10 +78,14 @@ def said(records: Sequence[Record]) -> list[str]:
             notes.append(
                 f"the machine was busy: {whose} took up to {max(shares):.0%} of the processors ({np.mean(shares):.0%} on average)"
             )
-    samples = sum(len(one["us"]) for one in timings)
-    outliers = sum(one["outliers"] for one in timings)
-    if outliers:
-        notes.append(f"{outliers} of {samples} samples were far above their median and were left out")
+    samples = sum(len(one["us"]) + one["disturbed"] for one in timings)
+    for key, why in (
+        ("disturbed", "fell together with other work on a processor"),
+        ("outliers", "were far above their median"),
+    ):
+        count = sum(one[key] for one in timings)
+        if count > OFTEN * samples:
+            notes.append(f"{count} of {samples} samples {why} and were left out")
     return notes
 
 

@@ -66,8 +66,8 @@ class InPlace:
             run()
             return dict(seconds)
 
-        samples = repeated(sample, self._patience)
-        return {name: scaled(record(us), engine.factor(name)) for name, us in samples.items()}
+        samples, disturbed = repeated(sample, self._patience)
+        return {name: scaled(record(us, disturbed), engine.factor(name)) for name, us in samples.items()}
 
 
 class Apart:

@@ -1,11 +1,13 @@
 """How long something takes: warm-up, then repeats until the median is known well enough.
 
-A record of one timed quantity is ``{"us": samples in the order they came, "median", "cv", "outliers"}``; the median and the coefficient
-of variation are of the samples that are not outliers.
+A record of one timed quantity is ``{"us": samples in the order they came, "median", "cv", "outliers", "disturbed"}``; the median and the
+coefficient of variation are of the samples that are not outliers. Samples during which the system took a processor away from this process
+are ``disturbed``, and left out where others came: on a machine with other work they can take ten times as long.
 """
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,13 +19,27 @@ import numpy as np
 from calibration.campaign import Record
 from sim.perf.monotone import Array
 
-__all__ = ["Clock", "Patience", "Run", "WallClock", "kept", "noise", "record", "repeated", "scaled", "timed"]
+__all__ = [
+    "Clock",
+    "Patience",
+    "Run",
+    "WallClock",
+    "kept",
+    "noise",
+    "preempted",
+    "record",
+    "repeated",
+    "scaled",
+    "timed",
+]
 
 Run = Callable[[], Any]
 
 MAD: Final = 1.4826  # standard deviation of a normal distribution by its median absolute deviation
 FAR: Final = 5.0  # deviations above the median from which on a sample is an outlier,
 SLACK: Final = 0.1  # if it is also this share above it: on a quiet machine the deviation is next to nothing
+FEWEST: Final = 3  # samples
+STUBBORN: Final = 6.0  # times as long as patience lasts, for that many undisturbed ones
 WARMING: Final = 8  # runs at most
 SETTLED: Final = 0.1  # warm-up is over when a run is at most this share faster than the best before it
 
@@ -66,7 +82,7 @@ class WallClock:
 @dataclass(frozen=True)
 class Patience:
     """When to stop repeating: once the standard error of the median is below ``accuracy`` of it and there are ``least`` samples,
-    or after ``most`` samples, or after ``seconds`` (but never with fewer than three)."""
+    or after ``most`` samples, or after ``seconds`` (but never with fewer than three). Disturbed samples do not count."""
 
     least: int = 5
     most: int = 60
@@ -74,8 +90,17 @@ class Patience:
     seconds: float = 0.5
 
 
+def preempted() -> int:
+    """How often the system has taken a processor from this process that wanted to go on."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
 def timed(
-    run: Run, clock: Clock, patience: Patience | None = None, now: Callable[[], float] = time.monotonic
+    run: Run,
+    clock: Clock,
+    patience: Patience | None = None,
+    now: Callable[[], float] = time.monotonic,
+    preemptions: Callable[[], int] = preempted,
 ) -> Record:
     """The record of one ``run``: see the module. ``now`` is the clock that patience is measured with."""
     run = clock.prepared(run)
@@ -87,14 +112,19 @@ def timed(
         times = max(1, min(10_000, int(np.ceil(clock.shortest / max(seconds, 1e-9)))))
         return {"": seconds}
 
-    return record(repeated(sample, patience or Patience(), now)[""])
+    samples, disturbed = repeated(sample, patience or Patience(), now, preemptions)
+    return record(samples[""], disturbed)
 
 
 def repeated(
-    sample: Callable[[], dict[str, float]], patience: Patience, now: Callable[[], float] = time.monotonic
-) -> dict[str, list[float]]:
+    sample: Callable[[], dict[str, float]],
+    patience: Patience,
+    now: Callable[[], float] = time.monotonic,
+    preemptions: Callable[[], int] = preempted,
+) -> tuple[dict[str, list[float]], int]:
     """Microseconds of each repeat of the things that ``sample`` times, seconds by name, once it is warm: when a repeat is hardly
-    faster than the best before. Their sum decides whether the median is known well enough."""
+    faster than the best before; and how many disturbed repeats were left out. Their sum decides whether the median is known well
+    enough."""
     start = now()
     best = inf
     for _ in range(WARMING):
@@ -102,14 +132,22 @@ def repeated(
         if again > (1.0 - SETTLED) * best or now() - start > patience.seconds:
             break
         best = again
-    found: list[dict[str, float]] = []
-    while len(found) < patience.most:
-        found.append(sample())
-        sums = [sum(one.values()) for one in found]
-        precise = len(found) >= patience.least and _standard_error(kept(sums)) <= patience.accuracy
-        if len(found) >= 3 and (precise or now() - start > patience.seconds):
+    found: list[tuple[int, dict[str, float]]] = []
+    while True:
+        before = preemptions()
+        one = sample()
+        found.append((preemptions() - before, one))
+        quiet = [sum(one.values()) for count, one in found if count == 0]
+        if len(quiet) >= patience.most:
             break
-    return {name: [one[name] * 1e6 for one in found] for name in found[0]}
+        if len(quiet) >= patience.least and _standard_error(kept(quiet)) <= patience.accuracy:
+            break
+        waited = now() - start
+        if len(found) >= FEWEST and waited > patience.seconds * (1.0 if len(quiet) >= FEWEST else STUBBORN):
+            break
+    bearable = sorted(count for count, _ in found)[:FEWEST][-1]
+    used = [one for count, one in found if count <= bearable]
+    return {name: [one[name] * 1e6 for one in used] for name in used[0]}, len(found) - len(used)
 
 
 def kept(samples: Sequence[float]) -> Array:
@@ -127,7 +165,7 @@ def noise(one: Record) -> float:
 
 def scaled(one: Record, factor: float) -> Record:
     """The record of ``factor`` such runs after one another."""
-    return record([value * factor for value in one["us"]])
+    return record([value * factor for value in one["us"]], one["disturbed"])
 
 
 def _standard_error(values: Array) -> float:
@@ -138,8 +176,8 @@ def _standard_error(values: Array) -> float:
     return float(np.sqrt(np.pi / 2.0 / len(values))) * deviation / middle
 
 
-def record(samples: Sequence[float]) -> Record:
-    """The record of those samples, in microseconds."""
+def record(samples: Sequence[float], disturbed: int = 0) -> Record:
+    """The record of those samples, in microseconds; ``disturbed`` others were left out."""
     good = kept(samples)
     mean = float(good.mean())
     return {
@@ -147,4 +185,5 @@ def record(samples: Sequence[float]) -> Record:
         "median": float(f"{np.median(good):.6g}"),
         "cv": round(float(good.std()) / mean, 4) if mean > 0.0 else 0.0,
         "outliers": len(samples) - len(good),
+        "disturbed": disturbed,
     }

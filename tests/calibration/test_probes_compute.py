@@ -326,11 +326,24 @@ def test_collectives_are_added_once_for_each_that_a_step_makes() -> None:
 
 
 def reference(median: float, others: float | None = 0.0, steal: float | None = 0.0) -> dict[str, Any]:
-    return {"us": [median], "median": median, "cv": 0.0, "outliers": 0, "others": others, "steal": steal}
+    return {
+        "us": [median],
+        "median": median,
+        "cv": 0.0,
+        "outliers": 0,
+        "disturbed": 0,
+        "others": others,
+        "steal": steal,
+    }
 
 
 def test_a_quiet_machine_has_nothing_said_of_it() -> None:
-    assert said([reference(100.0), reference(104.0), {"us": [1.0], "median": 1.0, "cv": 0.0, "outliers": 0}]) == []
+    assert (
+        said(
+            [reference(100.0), reference(104.0), {"us": [1.0], "median": 1.0, "cv": 0.0, "outliers": 0, "disturbed": 0}]
+        )
+        == []
+    )
 
 
 def test_a_machine_whose_speed_or_share_changes_is_said_to_be_busy() -> None:
@@ -342,9 +355,12 @@ def test_a_machine_whose_speed_or_share_changes_is_said_to_be_busy() -> None:
     assert any("the hypervisor took up to 10%" in note for note in notes)
 
 
-def test_outliers_of_sections_are_counted_too() -> None:
-    sections = {name: {"us": [1.0, 1.0, 9.0], "median": 1.0, "cv": 0.0, "outliers": 1} for name in ("a", "b")}
-    assert said([sections]) == ["2 of 6 samples were far above their median and were left out"]
+def test_samples_of_sections_that_were_left_out_are_counted_too() -> None:
+    one = {"us": [1.0, 1.0, 9.0], "median": 1.0, "cv": 0.0, "outliers": 1, "disturbed": 2}
+    assert said([{"a": one, "b": one}]) == [
+        "4 of 10 samples fell together with other work on a processor and were left out",
+        "2 of 10 samples were far above their median and were left out",
+    ]
 
 
 def test_the_reference_is_timed_now_and_then_and_its_spread_is_the_noise_of_every_point(tmp_path: Path) -> None:

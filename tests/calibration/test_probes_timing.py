@@ -30,12 +30,12 @@ class Time:
 
 def timing(seconds: Iterator[float], patience: Patience | None = None) -> tuple[dict[str, object], Time]:
     time = Time()
-    return timed(time.taking(seconds), WallClock(time.read), patience, time.read), time
+    return timed(time.taking(seconds), WallClock(time.read), patience, time.read, lambda: 0), time
 
 
 def test_steady_runs_are_repeated_as_often_as_asked_and_no_more() -> None:
     found, _ = timing(repeat(1e-3), Patience(least=5))
-    assert found == {"us": [1000.0] * 5, "median": 1000.0, "cv": 0.0, "outliers": 0}
+    assert found == {"us": [1000.0] * 5, "median": 1000.0, "cv": 0.0, "outliers": 0, "disturbed": 0}
 
 
 def test_the_first_runs_are_slow_and_do_not_count() -> None:
@@ -86,7 +86,9 @@ def test_patience_runs_out_but_not_before_three_samples() -> None:
 def test_sections_are_timed_together_and_each_has_its_samples() -> None:
     turns = cycle([{"a": 1e-3, "b": 3e-3}])
     time = Time()
-    assert repeated(lambda: next(turns), Patience(least=4), time.read) == {"a": [1000.0] * 4, "b": [3000.0] * 4}
+    samples, disturbed = repeated(lambda: next(turns), Patience(least=4), time.read, lambda: 0)
+    assert samples == {"a": [1000.0] * 4, "b": [3000.0] * 4}
+    assert disturbed == 0
 
 
 def test_noise_is_the_standard_error_of_the_median() -> None:
@@ -96,5 +98,44 @@ def test_noise_is_the_standard_error_of_the_median() -> None:
 
 
 def test_so_many_runs_in_a_row_take_so_many_times_as_long() -> None:
-    one = record([2.0, 4.0, 3.0])
-    assert scaled(one, 16.0) == {"us": [32.0, 64.0, 48.0], "median": 48.0, "cv": one["cv"], "outliers": 0}
+    one = record([2.0, 4.0, 3.0], 5)
+    expected = {"us": [32.0, 64.0, 48.0], "median": 48.0, "cv": one["cv"], "outliers": 0, "disturbed": 5}
+    assert scaled(one, 16.0) == expected
+
+
+class Contended:
+    """Runs of 1 ms on a machine that takes the processor away so many times in each, for 10 ms."""
+
+    def __init__(self, times: Iterator[int]) -> None:
+        self.times = times
+        self.preemptions = 0
+        self.now = 0.0
+
+    def sample(self) -> dict[str, float]:
+        count = next(self.times)
+        self.preemptions += count
+        seconds = 1e-3 + 10e-3 * count
+        self.now += seconds
+        return {"a": seconds}
+
+    def measured(self) -> tuple[dict[str, list[float]], int]:
+        return repeated(self.sample, Patience(least=5), lambda: self.now, lambda: self.preemptions)
+
+
+def test_samples_during_which_a_processor_was_taken_away_are_left_out() -> None:
+    samples, disturbed = Contended(cycle([0, 5, 1])).measured()
+    assert set(samples["a"]) == {1000.0}
+    assert len(samples["a"]) == 5
+    assert disturbed >= 8
+
+
+def test_undisturbed_samples_are_waited_for() -> None:
+    """One in thirty, every 0.6 s: patience of half a second would see one of them at most."""
+    samples, _ = Contended(cycle([2] * 29 + [0])).measured()
+    assert samples["a"] == [1000.0] * 3
+
+
+def test_where_every_sample_is_disturbed_those_that_are_least_are_used() -> None:
+    samples, disturbed = Contended(cycle([9, 4, 7])).measured()
+    assert set(samples["a"]) == {41_000.0}
+    assert disturbed > len(samples["a"])
