@@ -36,7 +36,8 @@ class Books:
     """The state of ``requests`` ((prompt, output) tokens, in the order in which they enter) from iteration ``first`` of ``lines`` on.
 
     After :meth:`follow`, ``line`` is the iteration it ended before; ``samples``, ``busy`` (whether requests were left at its end) and
-    ``departures`` are by index in ``lines``; ``done`` holds for each request the iteration that completed its prompt, or -1.
+    ``departures`` are by index in ``lines``; ``done`` and ``last`` hold for each request the iteration that completed its prompt and
+    the one that made its last token, or -1.
     """
 
     def __init__(self, lines: Sequence[Line], requests: Sequence[tuple[int, int]], first: int = 0) -> None:
@@ -47,6 +48,7 @@ class Books:
         self.samples: dict[int, StepSample | None] = {}
         self.busy: dict[int, bool] = {}
         self.done: Ints = np.full(len(requests), -1, dtype=np.int64)
+        self.last: Ints = self.done.copy()
         self.departures: list[Departure] = []
         self._surplus = [0, 0]  # prompt and decode tokens of the log beyond those of the requests
         self._before, self._doubt = (
@@ -231,6 +233,7 @@ class Books:
         leaving = self.ends.pop(self.clock, [])
         self.ended = [request.origin + self.clock for request in leaving]
         for request in leaving:
+            self.last[request.id] = self.line
             del self.decoding[request.id]
             self.origins -= request.origin
 
@@ -257,6 +260,7 @@ class Books:
                 self.done[request.id] = i
             request.outputs += 1
             if request.outputs == request.output:
+                self.last[request.id] = i
                 self.ended.append(request.computed)
                 continue
             request.chunks.clear()

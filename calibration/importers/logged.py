@@ -98,8 +98,10 @@ def import_iterations(
         samples = books.known()
         notes = [f"{books.share:.1%} of {len(books.samples)} iterations are those of the requests"]
         seen = outside(books, requests)
-        if len(seen.gap_seconds) and len(seen.request_seconds):
+        if len(seen.gap_seconds):
             between = seen.between()
+            if between.request is None:
+                notes.append("time outside of steps is not identified: no request met an idle engine")
     if between is None:
         notes.append("times are what the engine waited for each iteration: what lies between iterations is not in them")
     return assemble(

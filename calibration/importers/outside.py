@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +15,17 @@ from sim.errors import ProfileError
 __all__ = ["Between", "Outside", "outside"]
 
 Floats = npt.NDArray[np.float64]
+LEAST_GAPS: Final = 4  # of which a request tells the mean: what is not theirs is divided among them
 
 
 @dataclass(frozen=True)
 class Between:
     """Seconds that no iteration accounts for: ``step`` after each, ``sequence`` more for each request in it, ``request`` once a
-    request."""
+    request, None where that is not known."""
 
     step: float
     sequence: float
-    request: float
+    request: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,13 +54,12 @@ class Outside:
     def between(self) -> Between:
         """The gap as a line over the number of requests, by least absolute deviations with neither part negative: gaps have outliers.
 
-        :raises ProfileError: nothing was seen of one of the two.
+        :raises ProfileError: no gap was seen.
         """
         from scipy.optimize import least_squares
 
-        if not len(self.gap_seconds) or not len(self.request_seconds):
-            what = "gap between iterations" if len(self.request_seconds) else "request that met an idle engine"
-            raise ProfileError(f"no {what} was seen: what lies outside of iterations is not known")
+        if not len(self.gap_seconds):
+            raise ProfileError("no gap between iterations was seen: what lies outside of iterations is not known")
         rows = np.stack([np.ones_like(self.gap_requests), self.gap_requests], axis=1)
         far = max(self.gap, 1e-6)
         found = least_squares(
@@ -70,14 +71,15 @@ class Outside:
         )
         step, sequence = (float(value) for value in found.x)
         # nobody waits for the gap after the iteration that made the last token
-        return Between(step, sequence, max(self.request - step - sequence, 0.0))
+        known = len(self.request_seconds) > 0
+        return Between(step, sequence, max(self.request - step - sequence, 0.0) if known else None)
 
 
 def outside(found: Reconstruction, run: RequestLog) -> Outside:
     """What ``run`` and the log of its iterations say of the time outside of them.
 
-    Gaps are told by when lines were logged, so they are there only where the log has times finer than a second; single ones carry the
-    logger's own delay, their median does not.
+    Gaps are told by when lines were logged, where the log has times finer than a second; single ones carry the logger's own delay,
+    their median does not. Else by the requests: from first to last token a client waits for iterations and what lies between.
     """
     log = found.log
     finished = np.where(run.ok, run.sent + run.e2e, np.inf)
@@ -93,4 +95,17 @@ def outside(found: Reconstruction, run: RequestLog) -> Outside:
     if log.fine and len(log) > 1 and np.isfinite(log.at).all():
         gaps = (np.diff(log.at) - log.seconds[1:])[found.busy[:-1]]
         requests = (log.prompts + log.decodes)[:-1][found.busy[:-1]].astype(float)
+    else:
+        gaps, requests = _of_requests(found, run)
     return Outside(np.array(request_seconds), gaps, requests)
+
+
+def _of_requests(found: Reconstruction, run: RequestLog) -> tuple[Floats, Floats]:
+    """The mean gap that each request of several tokens saw, and how many were in the iterations before them."""
+    log = found.log
+    elapsed = np.concatenate([[0.0], np.cumsum(log.seconds)])
+    together = np.concatenate([[0], np.cumsum(log.prompts + log.decodes)])
+    many = np.flatnonzero((found.done >= 0) & (found.last >= found.done + LEAST_GAPS))
+    first, last = found.done[many], found.last[many]
+    gaps = (run.e2e - run.ttft)[many] - (elapsed[last + 1] - elapsed[first + 1])
+    return gaps / (last - first), (together[last] - together[first]) / (last - first)

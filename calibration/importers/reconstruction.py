@@ -36,13 +36,15 @@ Ints = npt.NDArray[np.int64]
 class Reconstruction:
     """The iterations of one run. ``samples`` has one for each of ``log``'s iterations, None where its composition is not known.
 
-    ``done`` holds for each request of the run the index of the iteration that completed its prompt, -1 where that is not known.
+    ``done`` and ``last`` hold for each request of the run the index of the iteration that completed its prompt and of that which made
+    its last token, -1 where that is not known.
     ``busy`` says for each iteration whether requests were left when it ended, so that the next one followed at once.
     """
 
     log: IterationLog
     samples: tuple[StepSample | None, ...]
     done: Ints
+    last: Ints
     busy: npt.NDArray[np.bool_]
     departures: tuple[Departure, ...]
 
@@ -81,12 +83,14 @@ def reconstruct(log: IterationLog, run: RequestLog) -> Reconstruction:
     requests = [(int(run.prompt[i]), int(run.output[i])) for i in served]
     books = _best(log, requests)
     first, end = books.first, books.line
-    done = np.full(len(run), -1, dtype=np.int64)
-    done[served] = np.where(books.done < 0, -1, books.done - first)
+    done, last = np.full((2, len(run)), -1, dtype=np.int64)
+    for known, found in ((done, books.done), (last, books.last)):
+        known[served] = np.where(found < 0, -1, found - first)
     return Reconstruction(
         log.part(slice(first, end)),
         tuple(books.samples[i] for i in range(first, end)),
         done,
+        last,
         np.array([books.busy[i] for i in range(first, end)], dtype=bool),
         tuple(Departure(one.line - first, one.why) for one in books.departures),
     )

@@ -22,7 +22,7 @@ from calibration.samples import StepSample
 from sim.errors import ProfileError
 from sim.serving.settings import EngineSettings
 from tests.calibration.served import log_of, run_of, serve
-from tests.paths import shared
+from tests.paths import DATA, shared
 
 RECORDING = "truth/vllm-0.32_cpu_llama-40m"
 # vllm/v1/metrics/loggers.py of vLLM 0.32, and the engine's own line of older versions
@@ -246,6 +246,22 @@ def test_preemption_happens_in_what_is_followed() -> None:
     assert compositions(reconstruct(truth.log, run_of([(100, 40)] * 8))) == truth.steps
 
 
+def test_a_real_engine_that_ran_out_of_blocks_is_followed_through_its_preemptions() -> None:
+    # vLLM 0.32 on CPU: 60 requests, 19 blocks of 128 tokens for them, prefix caching on; recorded for this test
+    log = read_iterations(DATA / "vllm_scarce_kv_iterations.csv")
+    found = reconstruct(log, read_run(DATA / "vllm_scarce_kv_requests.csv"))
+    recomputing = log.decode_tokens > log.decodes
+    assert recomputing.sum() == 14
+    assert not found.departures
+    assert (found.done >= 0).all()
+    assert not found.busy[-1]
+    assert found.share > 0.99  # the rest: several prompts at once, some of whose tokens were cached
+    for sample, *counts in zip(found.samples, log.prompts, log.decodes, log.tokens, strict=True):
+        if sample is not None:
+            assert (sample.sequences, sample.tokens) == (counts[0] + counts[1], counts[2])
+            assert sample.context + sample.prefill_tokens <= 19 * 128
+
+
 @given(loads(shortest=2), st.sampled_from([32, 256]), st.booleans())
 def test_without_the_requests_what_is_said_of_a_log_is_true(
     requests: list[tuple[int, int, int]], budget: int, ahead: bool
@@ -289,6 +305,16 @@ def test_a_request_that_waited_for_another_says_nothing_of_the_way() -> None:
     run = replace(run_of([(8, 2), (6, 1)]), sent=np.array([0.0, 0.01]))
     seen = outside(reconstruct(log_of([(1, 8, 0, 0), (0, 0, 1, 1), (1, 6, 0, 0)]), run), run)
     assert len(seen.request_seconds) == 1
+
+
+def test_without_times_in_the_log_the_gaps_are_what_clients_waited_beyond_the_iterations() -> None:
+    # 10 ms an iteration and 2 ms between them; the first request is in the iterations 0 to 5, the second in 2 to 4, which is too few
+    lines = [(1, 8, 0, 0), (0, 0, 1, 1), (1, 6, 1, 1), (0, 0, 2, 2), (0, 0, 2, 2), (0, 0, 1, 1)]
+    run = replace(run_of([(8, 6), (6, 3)]), ttft=np.array([0.02, 0.02]), e2e=np.array([0.08, 0.044]))
+    log = replace(log_of(lines), fine=False)
+    seen = outside(reconstruct(log, run), run)
+    assert seen.gap_seconds == pytest.approx([0.002])
+    assert seen.gap_requests == pytest.approx([(1 + 1 + 2 + 2 + 2) / 5])
 
 
 def test_a_gap_that_grows_with_the_batch_is_a_line_that_outliers_do_not_bend() -> None:
@@ -368,6 +394,10 @@ def test_the_cells_of_the_recording_are_whole_and_agree_with_its_loads_on_the_ti
     assert known.request == pytest.approx(seen.request, rel=0.1)
     lone, logged = known.between(), seen.between()
     assert lone.step + lone.sequence == pytest.approx(logged.step + logged.sequence, rel=0.1)
+    # and what the clients waited agrees with when lines were logged
+    coarse = replace(read_iterations(folder / "light_a_iterations.csv.gz"), fine=False)
+    waited = outside(reconstruct(coarse, run), run).between()
+    assert waited.step + waited.sequence == pytest.approx(logged.step + logged.sequence, rel=0.1)
 
 
 def test_what_the_recorded_log_says_alone_agrees_with_what_it_says_with_the_requests() -> None:
