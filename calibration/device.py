@@ -66,7 +66,8 @@ class Device:
         found = {"torch": str(torch.__version__), "python": platform.python_version()}
         if self.kind == "cuda":
             found["cuda"] = str(torch.version.cuda)
-            found["cudnn"] = str(torch.backends.cudnn.version())
+            if torch.backends.cudnn.is_available():
+                found["cudnn"] = str(torch.backends.cudnn.version())
             found["driver"] = nvml.driver()
         return found
 

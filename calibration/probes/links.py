@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -102,7 +103,8 @@ def _rank(backend: str, place: str, rank: int, ranks: int, messages: tuple[int, 
     cuda = backend == "nccl"
     if cuda:
         torch.cuda.set_device(rank)
-    dist.init_process_group(backend, init_method=place, rank=rank, world_size=ranks)
+    patience = timedelta(seconds=60)  # for a rank that failed
+    dist.init_process_group(backend, init_method=place, rank=rank, world_size=ranks, timeout=patience)
     try:
         seconds = []
         for size in messages:

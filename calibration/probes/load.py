@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -113,6 +114,9 @@ class _Files:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+        shutil.rmtree(
+            self._home, ignore_errors=True
+        )  # what a killed process left, where nothing had to be written again
 
     def paths(self) -> list[Path]:
         """Where they are."""

@@ -70,7 +70,7 @@ def measure_memory(
             "activation_bytes_per_token": "measured",
             "logits_bytes_per_sequence": "measured",
             "kv_bytes_per_token": composed,
-            "allocator_bytes": "measured",
+            "allocator_bytes": "assumed" if device.kind == "cpu" else "measured",
         },
     )
     notes = _said(device, found)
@@ -106,11 +106,11 @@ def covering(sizes: Sequence[int], peaks: Sequence[int]) -> tuple[float, float]:
         slope = (y1 - y0) / (x1 - x0)
         lines.append((slope, y0 - slope * x0))
     fits = [
-        (sum(slope * x + constant for x in sizes), slope, constant)
+        (round(sum(slope * x + constant for x in sizes)), constant, slope)
         for slope, constant in lines
         if slope >= 0.0 and constant >= 0.0 and all(slope * x + constant >= y * (1.0 - 1e-9) for x, y in points)
     ]
-    _, slope, constant = min(fits)
+    _, constant, slope = min(fits)
     return slope, constant
 
 
@@ -194,10 +194,8 @@ def _said(device: Device, found: Record) -> list[str]:
     words = f"NVML counts {_mib(found['driver'])}, torch's allocator {_mib(found['reserved'])} of it"
     words += f" ({_mib(found['fragments'])} in fragments): the rest, {beside}, is CUDA's context and kernels"
     notes = [f"{words}, {_mib(found['context_at_start'])} of it from the start"]
-    if (found["processes"] or 1) > 1:
-        notes.append(
-            f"{found['processes']} processes were on the GPU: what others took meanwhile is counted as context"
-        )
+    if (others := (found["processes"] or 0) - 2) > 0:  # this process and the one that it measured in
+        notes.append(f"{others} other processes were on the GPU: what they took meanwhile is counted as context")
     return notes
 
 

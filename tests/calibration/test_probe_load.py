@@ -119,9 +119,12 @@ def test_what_is_in_the_journal_is_not_measured_again(
     loaded: tuple[Load, Campaign], disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights, "written", lambda *_: pytest.fail("files were written"))
-    monkeypatch.setattr(load, "fresh", lambda *_: pytest.fail("a process was started"), raising=False)
+    monkeypatch.setattr(starting, "fresh", lambda *_: pytest.fail("a process was started"))
+    home = disk / ".profile.json.points.jsonl.weights"
+    home.mkdir()  # left by a process that was killed
     again, _ = measured(disk)
     assert again == loaded[0]
+    assert not home.exists()
 
 
 # -- what is said where something cannot be measured ----------------------------------------------------------------
@@ -193,7 +196,7 @@ def test_a_disk_with_too_little_room_says_what_is_needed(tmp_path: Path, monkeyp
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(total=10**9, used=10**9, free=10**6))
     message = refusal(tmp_path)
     assert message.startswith(f"{tmp_path}: weights of 0.1 GB do not fit on this disk, which has 0.0 GB free")
-    assert [path.name for path in tmp_path.iterdir()] == ["profile.json.points.jsonl"]
+    assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
 def test_too_little_memory_says_what_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,10 @@ def test_a_straight_line_is_found_again() -> None:
     assert covering([100, 200, 400], [1700, 2700, 4700]) == (pytest.approx(10.0), pytest.approx(700.0))
 
 
+def test_a_single_peak_grows_with_its_size() -> None:
+    assert covering([512], [5120]) == (pytest.approx(10.0), 0.0)
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 8192), st.integers(0, 2**30)), min_size=1, max_size=6, unique_by=lambda p: p[0])
 )
