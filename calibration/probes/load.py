@@ -60,7 +60,7 @@ def measure_load(
     if files.size > 0.9 * free:
         raise ProfileError(
             f"{device.title}: loading {files.size / 1e9:.1f} GB of weights needs more than the {free / 1e9:.1f} GB of memory that "
-            "are free; load fewer bytes"
+            "are free; leave the load out (--parts step,power,memory)"
         )
     ways: tuple[Route, ...] = ("pageable",) if device.kind == "cpu" else ("pinned", "pageable")
     campaign.expect(repeats * (9 + 2 * len(ways)))

@@ -91,7 +91,7 @@ def written(files: Sequence[Tensors], itemsize: int, folder: Path) -> Iterator[l
     if free < need:
         raise ProfileError(
             f"{folder.parent}: weights of {need / 1e9:.1f} GB do not fit on this disk, which has {free / 1e9:.1f} GB free; "
-            "load fewer bytes, or name another folder"
+            "write the profile to another disk, or leave the load out (--parts step,power,memory)"
         )
     try:
         try:

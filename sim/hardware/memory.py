@@ -68,7 +68,8 @@ def kv_blocks(
     """Blocks of ``block_size`` tokens that fit, as vLLM counts them (block 0, which it reserves, included); 0 if none do.
 
     floor((utilization × gpu_memory − weights − activations − context) / (KV bytes a token × block_size)), all of ``memory`` being
-    bytes on one GPU of the tensor-parallel group (vllm/v1/worker/gpu_worker.py: ``determine_available_memory``).
+    bytes on one GPU of the tensor-parallel group (vllm/v1/worker/gpu_worker.py: ``determine_available_memory``). What the allocator
+    holds beyond (``allocator_bytes``) vLLM does not count: it lies in the share that ``utilization`` leaves.
     """
     other = memory.weights_bytes + memory.context_bytes + activation_bytes(memory, max_num_batched_tokens, max_num_seqs)
     free = utilization * gpu_memory - other
