@@ -80,7 +80,7 @@ def said(records: Sequence[Record]) -> list[str]:
             )
     samples = sum(len(one["us"]) + one["disturbed"] for one in timings)
     for key, why in (
-        ("disturbed", "fell together with other work on a processor"),
+        ("disturbed", "had to wait for a processor"),
         ("outliers", "were far above their median"),
     ):
         count = sum(one[key] for one in timings)

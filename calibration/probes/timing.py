@@ -1,17 +1,18 @@
 """How long something takes: warm-up, then repeats until the median is known well enough.
 
 A record of one timed quantity is ``{"us": samples in the order they came, "median", "cv", "outliers", "disturbed"}``; the median and the
-coefficient of variation are of the samples that are not outliers. Samples during which the system took a processor away from this process
-are ``disturbed``, and left out where others came: on a machine with other work they can take ten times as long.
+coefficient of variation are of the samples that are not outliers. Samples during which threads of this process had to wait for a
+processor are ``disturbed``, and left out where others came: on a machine with other work they can take ten times as long.
 """
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -25,8 +26,8 @@ __all__ = [
     "Run",
     "WallClock",
     "kept",
+    "kept_waiting",
     "noise",
-    "preempted",
     "record",
     "repeated",
     "scaled",
@@ -39,6 +40,7 @@ MAD: Final = 1.4826  # standard deviation of a normal distribution by its median
 FAR: Final = 5.0  # deviations above the median from which on a sample is an outlier,
 SLACK: Final = 0.1  # if it is also this share above it: on a quiet machine the deviation is next to nothing
 FEWEST: Final = 3  # samples
+TOLERABLE: Final = 0.02  # of a sample's time may be spent waiting for a processor
 STUBBORN: Final = 6.0  # times as long as patience lasts, for that many undisturbed ones
 WARMING: Final = 8  # runs at most
 SETTLED: Final = 0.1  # warm-up is over when a run is at most this share faster than the best before it
@@ -90,9 +92,13 @@ class Patience:
     seconds: float = 0.5
 
 
-def preempted() -> int:
-    """How often the system has taken a processor from this process that wanted to go on."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+def kept_waiting() -> float:
+    """Seconds that the threads of this process have been ready to run and had no processor; 0 where the system does not count them."""
+    total = 0
+    for task in Path("/proc/self/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):  # a thread may have ended
+            total += int(task.read_text(encoding="ascii").split()[1])
+    return total * 1e-9
 
 
 def timed(
@@ -100,7 +106,7 @@ def timed(
     clock: Clock,
     patience: Patience | None = None,
     now: Callable[[], float] = time.monotonic,
-    preemptions: Callable[[], int] = preempted,
+    waiting: Callable[[], float] = kept_waiting,
 ) -> Record:
     """The record of one ``run``: see the module. ``now`` is the clock that patience is measured with."""
     run = clock.prepared(run)
@@ -112,7 +118,7 @@ def timed(
         times = max(1, min(10_000, int(np.ceil(clock.shortest / max(seconds, 1e-9)))))
         return {"": seconds}
 
-    samples, disturbed = repeated(sample, patience or Patience(), now, preemptions)
+    samples, disturbed = repeated(sample, patience or Patience(), now, waiting)
     return record(samples[""], disturbed)
 
 
@@ -120,7 +126,7 @@ def repeated(
     sample: Callable[[], dict[str, float]],
     patience: Patience,
     now: Callable[[], float] = time.monotonic,
-    preemptions: Callable[[], int] = preempted,
+    waiting: Callable[[], float] = kept_waiting,
 ) -> tuple[dict[str, list[float]], int]:
     """Microseconds of each repeat of the things that ``sample`` times, seconds by name, once it is warm: when a repeat is hardly
     faster than the best before; and how many disturbed repeats were left out. Their sum decides whether the median is known well
@@ -132,21 +138,21 @@ def repeated(
         if again > (1.0 - SETTLED) * best or now() - start > patience.seconds:
             break
         best = again
-    found: list[tuple[int, dict[str, float]]] = []
+    found: list[tuple[float, dict[str, float]]] = []
     while True:
-        before = preemptions()
+        before, begun = waiting(), now()
         one = sample()
-        found.append((preemptions() - before, one))
-        quiet = [sum(one.values()) for count, one in found if count == 0]
+        found.append(((waiting() - before) / max(now() - begun, 1e-9), one))
+        quiet = [sum(one.values()) for share, one in found if share <= TOLERABLE]
         if len(quiet) >= patience.most:
             break
         if len(quiet) >= patience.least and _standard_error(kept(quiet)) <= patience.accuracy:
             break
-        waited = now() - start
-        if len(found) >= FEWEST and waited > patience.seconds * (1.0 if len(quiet) >= FEWEST else STUBBORN):
+        spent = now() - start
+        if len(found) >= FEWEST and spent > patience.seconds * (1.0 if len(quiet) >= FEWEST else STUBBORN):
             break
-    bearable = sorted(count for count, _ in found)[:FEWEST][-1]
-    used = [one for count, one in found if count <= bearable]
+    bearable = max(TOLERABLE, sorted(share for share, _ in found)[:FEWEST][-1])
+    used = [one for share, one in found if share <= bearable]
     return {name: [one[name] * 1e6 for one in used] for name in used[0]}, len(found) - len(used)
 
 

@@ -358,7 +358,7 @@ def test_a_machine_whose_speed_or_share_changes_is_said_to_be_busy() -> None:
 def test_samples_of_sections_that_were_left_out_are_counted_too() -> None:
     one = {"us": [1.0, 1.0, 9.0], "median": 1.0, "cv": 0.0, "outliers": 1, "disturbed": 2}
     assert said([{"a": one, "b": one}]) == [
-        "4 of 10 samples fell together with other work on a processor and were left out",
+        "4 of 10 samples had to wait for a processor and were left out",
         "2 of 10 samples were far above their median and were left out",
     ]
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from itertools import chain, cycle, repeat
+from pathlib import Path
 
 import pytest
 
-from calibration.probes.timing import Patience, WallClock, kept, noise, record, repeated, scaled, timed
+from calibration.probes.timing import Patience, WallClock, kept, kept_waiting, noise, record, repeated, scaled, timed
 
 
 class Time:
@@ -29,8 +34,8 @@ class Time:
 
 
 def timing(seconds: Iterator[float], patience: Patience | None = None) -> tuple[dict[str, object], Time]:
-    time = Time()
-    return timed(time.taking(seconds), WallClock(time.read), patience, time.read, lambda: 0), time
+    clock = Time()
+    return timed(clock.taking(seconds), WallClock(clock.read), patience, clock.read, lambda: 0.0), clock
 
 
 def test_steady_runs_are_repeated_as_often_as_asked_and_no_more() -> None:
@@ -85,8 +90,8 @@ def test_patience_runs_out_but_not_before_three_samples() -> None:
 
 def test_sections_are_timed_together_and_each_has_its_samples() -> None:
     turns = cycle([{"a": 1e-3, "b": 3e-3}])
-    time = Time()
-    samples, disturbed = repeated(lambda: next(turns), Patience(least=4), time.read, lambda: 0)
+    clock = Time()
+    samples, disturbed = repeated(lambda: next(turns), Patience(least=4), clock.read, lambda: 0.0)
     assert samples == {"a": [1000.0] * 4, "b": [3000.0] * 4}
     assert disturbed == 0
 
@@ -104,25 +109,24 @@ def test_so_many_runs_in_a_row_take_so_many_times_as_long() -> None:
 
 
 class Contended:
-    """Runs of 1 ms on a machine that takes the processor away so many times in each, for 10 ms."""
+    """Runs of 1 ms that have to wait for a processor so many times 10 ms."""
 
     def __init__(self, times: Iterator[int]) -> None:
         self.times = times
-        self.preemptions = 0
+        self.waited = 0.0
         self.now = 0.0
 
     def sample(self) -> dict[str, float]:
-        count = next(self.times)
-        self.preemptions += count
-        seconds = 1e-3 + 10e-3 * count
-        self.now += seconds
-        return {"a": seconds}
+        waited = 10e-3 * next(self.times)
+        self.waited += waited
+        self.now += 1e-3 + waited
+        return {"a": 1e-3 + waited}
 
     def measured(self) -> tuple[dict[str, list[float]], int]:
-        return repeated(self.sample, Patience(least=5), lambda: self.now, lambda: self.preemptions)
+        return repeated(self.sample, Patience(least=5), lambda: self.now, lambda: self.waited)
 
 
-def test_samples_during_which_a_processor_was_taken_away_are_left_out() -> None:
+def test_samples_that_had_to_wait_for_a_processor_are_left_out() -> None:
     samples, disturbed = Contended(cycle([0, 5, 1])).measured()
     assert set(samples["a"]) == {1000.0}
     assert len(samples["a"]) == 5
@@ -137,5 +141,24 @@ def test_undisturbed_samples_are_waited_for() -> None:
 
 def test_where_every_sample_is_disturbed_those_that_are_least_are_used() -> None:
     samples, disturbed = Contended(cycle([9, 4, 7])).measured()
-    assert set(samples["a"]) == {41_000.0}
+    assert samples["a"] == pytest.approx([41_000.0] * len(samples["a"]))
     assert disturbed > len(samples["a"])
+
+
+def test_this_process_waits_when_two_threads_want_one_processor() -> None:
+    if not Path("/proc/self/schedstat").exists():
+        pytest.skip("this system does not count waiting")
+    everywhere = os.sched_getaffinity(0)
+    here = next(iter(everywhere))
+    before = kept_waiting()
+    os.sched_setaffinity(0, {here})
+    rival = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        end = time.monotonic() + 0.5
+        while time.monotonic() < end:
+            pass
+        assert kept_waiting() - before > 0.05
+    finally:
+        rival.kill()
+        rival.wait()
+        os.sched_setaffinity(0, everywhere)
