@@ -185,11 +185,12 @@ def _with_mixed(step: Step, found: Found, limits: Limits, target: float, notes: 
 
 
 def _block(mixed: Mapping[Batch, float]) -> MixedBlock | None:
-    """The measured steps as one grid; None if it has no room to interpolate in."""
+    """The measured steps as one grid; None if it has no room to interpolate in, or a row that was not measured at all."""
     axes = [
         tuple(sorted({getattr(batch, name) for batch in mixed})) for name in ("chunk", "past", "decodes", "context")
     ]
-    if any(len(axis) < 2 for axis in axes):
+    rows = {(batch.chunk, batch.past, batch.decodes) for batch in mixed}
+    if any(len(axis) < 2 for axis in axes) or len(rows) < len(axes[0]) * len(axes[1]) * len(axes[2]):
         return None
     us = tuple(rounded(mixed[cell]) if (cell := Batch(*numbers)) in mixed else None for numbers in product(*axes))
     return MixedBlock(chunks=axes[0], pasts=axes[1], sequences=axes[2], contexts=axes[3], us=us)

@@ -138,7 +138,7 @@ def measure_batch(
     def measure(point: tuple[int, ...]) -> tuple[float, float]:
         witness.glance()
         one = campaign.measure(f"batch/{point[0]}", partial(probe, point[0]))
-        return one["median"], max(noise(one), witness.unsteadiness())
+        return one["median"], max(noise(one), witness.unsteadiness() / 3.0)
 
     axis = Axis(1, most)
     start = [(count,) for count in axis.coarse(RATIO)]

@@ -160,7 +160,7 @@ class Compute:
         self.found.sections.setdefault(batch, {}).update({name: one["median"] for name, one in found.items()})
         total = sum(one["median"] for one in found.values())
         own = sum(one["median"] * noise(one) for one in found.values()) / total
-        return total, max(own, self.witness.unsteadiness())
+        return total, max(own, self.witness.unsteadiness() / 3.0)  # three times the noise is the least that is refined
 
     # -- whole steps --------------------------------------------------------------------------------------------------
 

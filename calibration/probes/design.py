@@ -37,6 +37,8 @@ Snap = Callable[[Point], Point]
 """The nearest point that may be measured."""
 
 CLOSEST: Final = 1.25  # ratio of neighbours between which no point is put
+IDLE: Final = 6  # additions in a row that may gain nothing,
+GAIN: Final = 0.95  # which is to leave more than this share of the error
 NOTHING: Final = 4.0  # the ratio that an interval from 0 counts as
 GOLDEN: Final = (
     0.6180339887498949,
@@ -202,7 +204,8 @@ def explore(
     snap: Snap = free,
 ) -> Survey:
     """Measure ``start``, then ``checks``, then wherever it helps, until the 90th percentile of the errors at ``checks``, which are never
-    fitted, is at most ``target``, nothing is left to gain, or ``most`` points are measured.
+    fitted, is at most ``target``, nothing is left to gain, several additions in a row did not lessen it (else noise would be chased), or
+    ``most`` points are measured.
 
     ``measure(point)`` gives the value and its relative noise. ``in_time()`` says whether there is time for the start and the checks,
     ``worth_more()`` for refining; the survey is not ``complete`` if either said no.
@@ -214,7 +217,8 @@ def explore(
             if not in_time():
                 return replace(survey, complete=False)
             group[point], noise[point] = measure(point)
-    while len(survey.points) + len(survey.checks) < most and survey.error(work) > target:
+    best, idle = survey.error(work), 0
+    while len(survey.points) + len(survey.checks) < most and best > target and idle < IDLE:
         more = refined(survey.points, target, work, noise, survey.checks, snap)
         if not more:
             break
@@ -222,4 +226,6 @@ def explore(
             if not worth_more():
                 return replace(survey, complete=False)
             survey.points[point], noise[point] = measure(point)
+        error = survey.error(work)
+        best, idle = (error, 0) if error < GAIN * best else (best, idle + 1)
     return survey

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sim.catalog import Architecture
@@ -290,6 +291,17 @@ def test_chunk_and_decodes_that_are_dearer_together_are_taken_as_measured() -> N
     assert any("what was measured of both together is used" in note for note in notes)
     assert step.held_out is not None
     assert step.held_out.median < 0.1
+
+
+def test_a_grid_of_both_together_that_was_cut_short_is_not_used() -> None:
+    found = known(0.0, lambda batch: 2.0 * linear(batch)["attention"])
+    for batch in list(found.mixed)[-3:]:
+        del found.mixed[batch]
+    step, notes = assembled(found, LIMITS, graphs=False, target=0.05)
+    assert step.mixed is None
+    assert any("and is used" in note for note in notes)
+    assert step.held_out is not None
+    assert np.isfinite(step.held_out.p90)
 
 
 def test_a_host_that_would_be_negative_is_none() -> None:

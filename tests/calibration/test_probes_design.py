@@ -95,6 +95,12 @@ def test_noise_is_not_chased() -> None:
     assert not refined(points, 0.01, noise=dict.fromkeys(points, 0.05))
 
 
+def test_noise_that_nobody_knows_of_is_not_chased_for_ever() -> None:
+    random = np.random.default_rng(2)
+    survey = explored(lambda p: 100.0 * float(random.normal(1.0, 0.2)), [Axis(1, 2**20)], 0.01, most=10_000)
+    assert len(survey.points) <= len(Axis(1, 2**20).coarse(4.0)) + 20
+
+
 def test_no_point_is_put_between_close_neighbours() -> None:
     assert not refined({(x,): float(x**2) for x in (10, 11, 12, 13)}, 1e-9)
 
