@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from math import ceil, exp, log
 from typing import Final
 
@@ -28,6 +29,7 @@ __all__ = [
     "interpolated",
     "plain",
     "refined",
+    "widest",
 ]
 
 Point = tuple[int, ...]
@@ -37,6 +39,7 @@ Snap = Callable[[Point], Point]
 """The nearest point that may be measured."""
 
 CLOSEST: Final = 1.25  # ratio of neighbours between which no point is put
+NEAR: Final = 9  # numbers that are tried for the middle of an interval
 IDLE: Final = 6  # additions in a row that may gain nothing,
 GAIN: Final = 0.95  # which is to leave more than this share of the error
 NOTHING: Final = 4.0  # the ratio that an interval from 0 counts as
@@ -139,24 +142,51 @@ def refined(
     """The points that are most worth measuring next: the middle, by ratio, of an interval about which interpolation is worst.
 
     Each inner point is predicted from its neighbours along each axis; the worst of those that miss by more than ``target`` and by more
-    than three times their noise decides. Along the second axis that gives one point, along the first a whole new row: all the
+    than twice their noise decides. Along the second axis that gives one point, along the first a whole new row: all the
     columns that both its neighbours have. Empty when there is nothing to gain.
     """
     blocked = set(points) | set(avoid)
     for _, axis, at, before, after in sorted(_misses(points, target, work, noise or {}), key=lambda miss: -miss[0]):
-        gaps = sorted(((before, at), (at, after)), key=lambda gap: -_ratio(gap[0][axis], gap[1][axis]))
-        for low, high in gaps:
-            middle = _middle(low[axis], high[axis])
-            if middle is None:
-                continue
-            if axis == len(at) - 1:
-                new = [snap((*at[:axis], middle))]
-            else:
-                shared = {p[1] for p in points if p[0] == low[0]} & {p[1] for p in points if p[0] == high[0]}
-                new = [snap((middle, column)) for column in sorted(shared)]
-            new = [point for point in new if point not in blocked]
-            if new and (axis == len(at) - 1 or len(new) > 1):
+        for gap in sorted(((before, at), (at, after)), key=lambda gap: -_ratio(gap[0][axis], gap[1][axis])):
+            if new := _split(points, axis, gap, blocked, snap):
                 return new
+    return []
+
+
+def widest(points: Mapping[Point, float], avoid: Iterable[Point] = (), snap: Snap = free) -> list[Point]:
+    """The middle of the widest interval, by ratio, along any axis, as :func:`refined` gives it: for when every inner point is predicted
+    well and those kept aside are not."""
+    blocked = set(points) | set(avoid)
+    gaps = []
+    for axis in range(len(next(iter(points)))):
+        for at in points:
+            along = _along(points, at, axis)
+            gaps += [(axis, pair) for pair in pairwise(along) if pair[0] == at]
+    for axis, gap in sorted(gaps, key=lambda found: -_ratio(found[1][0][found[0]], found[1][1][found[0]])):
+        if new := _split(points, axis, gap, blocked, snap):
+            return new
+    return []
+
+
+def _along(points: Iterable[Point], at: Point, axis: int) -> list[Point]:
+    """Those that differ from ``at`` along ``axis`` alone, itself included, in order."""
+    return sorted(p for p in points if p[:axis] + p[axis + 1 :] == at[:axis] + at[axis + 1 :])
+
+
+def _split(
+    points: Mapping[Point, float], axis: int, gap: tuple[Point, Point], blocked: set[Point], snap: Snap
+) -> list[Point]:
+    """New points in the middle of ``gap``: one along the last axis, a row along the first; none where there is no room."""
+    low, high = gap
+    for middle in _middles(low[axis], high[axis]):
+        if axis == len(low) - 1:
+            new = [snap((*low[:axis], middle))]
+        else:
+            shared = {p[1] for p in points if p[0] == low[0]} & {p[1] for p in points if p[0] == high[0]}
+            new = [snap((middle, column)) for column in sorted(shared)]
+        new = [point for point in new if point not in blocked]
+        if new and (axis == len(low) - 1 or len(new) > 1):
+            return new
     return []
 
 
@@ -167,7 +197,7 @@ def _misses(
     found = []
     for axis in range(len(next(iter(points)))):
         for at in points:
-            along = sorted(p for p in points if p[:axis] + p[axis + 1 :] == at[:axis] + at[axis + 1 :])
+            along = _along(points, at, axis)
             i = along.index(at)
             if not 0 < i < len(along) - 1:
                 continue
@@ -175,7 +205,7 @@ def _misses(
             x0, x, x1 = (work(p, axis) for p in (before, at, after))
             guess = points[before] + (x - x0) / (x1 - x0) * (points[after] - points[before])
             error = abs(guess / points[at] - 1.0)
-            if error > max(target, 3.0 * noise.get(at, 0.0)):
+            if error > max(target, 2.0 * noise.get(at, 0.0)):
                 found.append((error, axis, at, before, after))
     return found
 
@@ -184,11 +214,13 @@ def _ratio(low: int, high: int) -> float:
     return high / low if low else NOTHING
 
 
-def _middle(low: int, high: int) -> int | None:
+def _middles(low: int, high: int) -> list[int]:
+    """The number in the middle by ratio, and those beside it in case it is taken; none between close neighbours."""
     if high - low < 2 or _ratio(low, high) < CLOSEST:
-        return None
-    middle = round((low * high) ** 0.5) if low else high // 2
-    return middle if low < middle < high else low + 1
+        return []
+    middle = (low * high) ** 0.5 if low else high / 2.0
+    reach = max(1.0, (high - low) / 6.0)
+    return sorted((x for x in range(low + 1, high) if abs(x - middle) <= reach), key=lambda x: abs(x - middle))[:NEAR]
 
 
 def explore(
@@ -220,6 +252,7 @@ def explore(
     best, idle = survey.error(work), 0
     while len(survey.points) + len(survey.checks) < most and best > target and idle < IDLE:
         more = refined(survey.points, target, work, noise, survey.checks, snap)
+        more = more or widest(survey.points, survey.checks, snap)
         if not more:
             break
         for point in more:

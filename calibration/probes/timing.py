@@ -89,7 +89,7 @@ class Patience:
     least: int = 5
     most: int = 60
     accuracy: float = 0.01
-    seconds: float = 0.5
+    seconds: float = 1.0
 
 
 def kept_waiting() -> float:

@@ -8,7 +8,18 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from calibration.probes.design import Axis, Point, Survey, aside, explore, geometric, interpolated, plain, refined
+from calibration.probes.design import (
+    Axis,
+    Point,
+    Survey,
+    aside,
+    explore,
+    geometric,
+    interpolated,
+    plain,
+    refined,
+    widest,
+)
 from sim.perf.attention import decode_table
 from sim.perf.monotone import line
 from sim.profiles.schema import ContextGrid
@@ -88,11 +99,24 @@ def test_prompts_are_linear_in_their_attention_work_and_need_no_more_points() ->
     assert survey.error(work) < 1e-9
 
 
+def test_where_inner_points_are_predicted_by_luck_the_widest_gap_is_filled() -> None:
+    """Three points on a line, and a dip between two of them."""
+    survey = explored(lambda p: 10.0 * p[0] - (40.0 if 4 < p[0] < 16 else 0.0), [Axis(1, 16)], 0.05)
+    assert {x for (x,) in survey.points} > {1, 4, 16}
+    assert widest({(1,): 1.0, (2,): 2.0, (64,): 64.0}) == [(11,)]
+
+
 def test_noise_is_not_chased() -> None:
     random = np.random.default_rng(1)
     points: Mapping[Point, float] = {(x,): 100.0 * float(random.normal(1.0, 0.05)) for x in geometric(1, 4096, 2.0)}
     assert refined(points, 0.01)
     assert not refined(points, 0.01, noise=dict.fromkeys(points, 0.05))
+
+
+def test_a_middle_that_is_kept_aside_is_not_fitted_but_its_neighbour_is() -> None:
+    points = {(1,): 1.0, (2,): 100.0, (32,): 101.0}
+    assert refined(points, 0.05) == [(8,)]
+    assert refined(points, 0.05, avoid=[(8,)]) in ([(7,)], [(9,)])
 
 
 def test_noise_that_nobody_knows_of_is_not_chased_for_ever() -> None:
