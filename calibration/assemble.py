@@ -57,7 +57,9 @@ def assemble(
     profile's doubt."""
     said = [*notes, *(f"not identified: {what}" for what in fit.unidentified(between is not None))]
     if fit.left_out:
-        said.append(f"{fit.left_out} observations took over three times as long as others alike and were left out")
+        said.append(
+            f"{fit.left_out} observations were far from others alike, or from what all others say, and were left out"
+        )
     return Profile(
         version=SCHEMA_VERSION,
         name=subject.name,

@@ -33,6 +33,9 @@ FOLDS: Final = 5
 FAR: Final = 3.0  # an iteration that took so many times the median of its like was disturbed by something else
 ROUNDS: Final = 3
 STRAIGHT: Final = 0.3  # weight of a bend of a whole step against a relative error of 1
+FAR_OFF: Final = 6.0  # times the median error: such an observation is not noise but a fault
+LEAST_FAR: Final = 0.3
+MOST_FAR: Final = 0.05  # of the observations
 LEAST: Final = 12  # iterations of different composition, below which nothing is fitted
 
 
@@ -72,6 +75,11 @@ def fit_steps(samples: Sequence[Observed]) -> StepFit:
         )
     basis = Basis.of(known)
     coefficients = _solve(basis, known)
+    known, far = _near(basis, coefficients, known)
+    if far:
+        left_out += far
+        basis = Basis.of(known)
+        coefficients = _solve(basis, known)
     aside = [sample for sample in kept if sample.held_out]
     if aside:
         errors = basis.matrix(aside) @ coefficients / _seconds(aside) - 1.0
@@ -79,6 +87,15 @@ def fit_steps(samples: Sequence[Observed]) -> StepFit:
     else:
         held = summary("whole steps, each fifth composition left out in turn", _cross_validated(known))
     return StepFit(basis, coefficients, _covariance(basis, known, coefficients), tuple(known), left_out, held)
+
+
+def _near(basis: Basis, coefficients: Array, known: list[Observed]) -> tuple[list[Observed], int]:
+    """Those that the fit comes near to, and how many it does not: far off by the measure of the others, and a few at most."""
+    errors = np.log(np.maximum(basis.matrix(known) @ coefficients, 1e-12) / _seconds(known))
+    size = np.abs(errors - np.median(errors))
+    limit = max(FAR_OFF * float(np.median(size)), LEAST_FAR, float(np.quantile(size, 1.0 - MOST_FAR)))
+    kept = [one for one, off in zip(known, size, strict=True) if off <= limit]
+    return kept, len(known) - len(kept)
 
 
 def averaged(samples: Sequence[Observed]) -> tuple[list[Observed], int]:

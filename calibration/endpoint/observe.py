@@ -9,14 +9,13 @@ from typing import Any, Final
 import numpy as np
 
 from calibration.campaign import Record
-from calibration.endpoint.steps import Floats, Ints, Steps, Stream, chunks, pace, steps
+from calibration.endpoint.steps import AT_ONCE, Floats, Ints, Steps, Stream, chunks, pace, steps
 from calibration.samples import StepSample
 
 __all__ = ["Budget", "Observed", "Prompted", "budget", "decode", "mixed", "prompted", "streams"]
 
 _BIN: Final = 8  # steps at least that are averaged
 _BINS: Final = 4
-_INTERRUPTED: Final = 3.0  # times the median step
 _LONG: Final = 1.25  # times the median step: there was a prompt in it
 _EARLY: Final = 0.2  # of a step: a request that came so little after a step began, as seen from here, may be in it
 _USUAL: Final = tuple(sorted({*(2**power for power in range(7, 16)), 384, 768, 1536, 3072, 6144, 12288}))
@@ -181,14 +180,14 @@ def _misfit(size: int, prompt: int, decodes: int, beyond: Floats) -> float:
 
 
 def _binned(found: Observed, seen: Steps, which: Any, bins: int) -> None:
-    """Add samples of the pure decode steps ``which``, in at most that many bins; steps that took far longer are left out."""
+    """Add samples of the pure decode steps ``which``, in at most that many bins; disturbed ones are left out."""
     gaps = seen.gaps[which]
-    if not len(gaps):
-        return
-    kept = gaps <= _INTERRUPTED * np.median(gaps)
+    kept = seen.undisturbed[which]
     found.seconds += float(gaps.sum())
     found.interrupted += float(gaps[~kept].sum())
     chosen = np.asarray(which)[kept]
+    if not len(chosen):
+        return
     for part in np.array_split(chosen, max(1, min(bins, len(chosen) // _BIN))):
         context = round(float(np.mean(seen.context[part])))
         found.samples.append(_decodes(seen.streams, context, float(np.mean(seen.gaps[part])), len(part)))
@@ -241,7 +240,7 @@ def _lone(found: Observed, seen: Steps, request: Stream, typical: float, known: 
         return
     parts = known.chunks(request.prompt, seen.streams)
     begin = end - len(parts) + 1
-    if not parts or not _after(seen, begin, request, typical):
+    if not parts or not _after(seen, begin, request, typical) or _late(seen, begin, end):
         found.lost += 1
         return
     for step, (tokens, past) in enumerate(parts, start=begin):
@@ -266,10 +265,13 @@ def _lot(found: Observed, seen: Steps, requests: list[Stream], typical: float, k
     if any(end is None for end in ends):
         _apart(found, seen, requests, typical, known)
         return
-    if len(known.chunks(sum(request.prompt for request in requests), seen.streams)) != 1:
+    steps = sorted({end for end in ends if end is not None})
+    if len(known.chunks(sum(request.prompt for request in requests), seen.streams)) != 1 or _late(
+        seen, steps[0], steps[-1]
+    ):
         found.lost += len(requests)
         return
-    for step in sorted({end for end in ends if end is not None}):
+    for step in steps:
         members = [request.prompt for request, end in zip(requests, ends, strict=True) if end == step]
         found.samples.append(_sample(seen, step, [(tokens, 0) for tokens in members]))
 
@@ -280,12 +282,22 @@ def _apart(found: Observed, seen: Steps, requests: list[Stream], typical: float,
         came = float(request.times[0])
         step = int(np.searchsorted(seen.ends, came))
         alone = len(requests) == 1 and 0 < step < len(seen.ends) and seen.ends[step - 1] > request.sent
-        if not alone or seen.gaps[step] < _LONG * typical or len(known.chunks(request.prompt, 0)) > 1:
+        if (
+            not alone
+            or _late(seen, step, step)
+            or seen.gaps[step] < _LONG * typical
+            or len(known.chunks(request.prompt, 0)) > 1
+        ):
             found.lost += 1
             continue
         found.apart += 1
         took = came - float(seen.ends[step - 1])
         found.samples.append(StepSample(request.prompt, request.prompt**2, 1, 0, 0, took))
+
+
+def _late(seen: Steps, begin: int, end: int) -> bool:
+    """Whether this client was held up about these steps: then what came meanwhile was seen at once, in next to no time."""
+    return bool(np.any(seen.gaps[max(begin - 1, 1) : end + 3] < AT_ONCE * seen.usual))
 
 
 def _decodes(streams: int, context: int, seconds: float, count: int) -> StepSample:

@@ -201,9 +201,9 @@ def _fitted(limits: Limits, cells: Iterator[Cell]) -> Iterator[Cell]:
     """Cells that have room, with shorter contexts where need be, but not much shorter ones."""
     for cell in cells:
         prompt = cell.prompt
-        while not limits.fits(replace(cell, prompt=prompt)) and prompt > 0.6 * cell.prompt:
-            prompt = int(0.95 * prompt)
-        if limits.fits(replace(cell, prompt=prompt)) and prompt > 0:
+        while not limits.fits(replace(cell, prompt=prompt)) and prompt > max(0.6 * cell.prompt, limits.shortest):
+            prompt = max(int(0.95 * prompt), limits.shortest)
+        if limits.fits(replace(cell, prompt=prompt)):
             yield replace(cell, prompt=prompt)
 
 

@@ -9,10 +9,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "Ints", "Steps", "Stream", "chunks", "pace", "steps", "together"]
+__all__ = ["AT_ONCE", "Floats", "Ints", "Steps", "Stream", "chunks", "pace", "steps", "together"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+AT_ONCE: Final = 0.4  # of the usual step: less was not the engine's doing
+_INTERRUPTED: Final = 3.0  # times the usual step
 _AWRY: Final = 0.5  # of a step: streams whose tokens lie further apart do not share it
 
 
@@ -37,6 +39,18 @@ class Steps:
     gaps: Floats
     context: Ints
     streams: int
+
+    @property
+    def usual(self) -> float:
+        """The median step. A client that was held up gets what came meanwhile all at once: such gaps of next to nothing do not count."""
+        gaps = self.gaps[1:]
+        return float(np.median(gaps[gaps > AT_ONCE * gaps.mean()]))
+
+    @property
+    def undisturbed(self) -> npt.NDArray[np.bool_]:
+        """Which steps were neither interrupted nor seen late: neither far longer nor far shorter than usual."""
+        with np.errstate(invalid="ignore"):
+            return np.asarray((self.gaps >= AT_ONCE * self.usual) & (self.gaps <= _INTERRUPTED * self.usual))
 
 
 def steps(streams: Sequence[Stream]) -> Steps | None:
