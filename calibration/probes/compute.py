@@ -71,8 +71,9 @@ class Plan:
         batch = BATCHES[self.part]
         coarse = product(*(axis.coarse(RATIO) for axis in self.axes))
         start = dict.fromkeys(self.snap(point) for point in coarse if fits(batch(point)))
-        others = dict.fromkeys(self.snap(point) for point in aside(self.axes, CHECKS, start) if fits(batch(point)))
-        return list(start), [point for point in others if point not in start]
+        others = aside(self.axes, CHECKS, start, lambda point: fits(batch(self.snap(point))))
+        checks = dict.fromkeys(self.snap(point) for point in others)
+        return list(start), [point for point in checks if point not in start]
 
 
 class Compute:
@@ -97,6 +98,7 @@ class Compute:
         self.target, self.patience, self.left = target, patience, left
         self.graphs = engine.device.kind == "cuda"
         self.limits = engine.limits
+        self.steps = whole_steps(engine.limits, engine.room.decodes)
         self.found = Found()
         self.notes: list[str] = []
 
@@ -105,8 +107,8 @@ class Compute:
         plans = self._plans()
         for plan in plans:
             self.campaign.expect(sum(map(len, plan.points(self.engine.fits))))
-        self.campaign.expect(sum(map(len, whole_steps(self.limits).values())) + 16)
-        for batch in whole_steps(self.limits)["held"]:
+        self.campaign.expect(sum(len(batches) for batches in self.steps.values()) + 16)
+        for batch in self.steps["held"]:
             if self.engine.fits(batch):  # as an engine starts: the allocator then holds what the largest steps need
                 self.engine.step(batch, graphs=False)()
         for plan in plans:
@@ -168,7 +170,7 @@ class Compute:
     # -- whole steps --------------------------------------------------------------------------------------------------
 
     def _whole(self) -> None:
-        for kind, batches in whole_steps(self.limits).items():
+        for kind, batches in self.steps.items():
             into: dict[Batch, float] = getattr(self.found, kind)
             for batch in self._in_time("whole steps", batches):
                 into[batch] = self._step(batch, graphs=self.graphs and not batch.chunk)
@@ -191,8 +193,9 @@ class Compute:
     def _mixed(self) -> None:
         limits = self.limits
         most = max(limits.tokens - limits.sequences, limits.tokens // 2, 1)
-        decodes, context = _pair(limits.sequences), _pair(limits.context // 2)
-        grid = [Batch(*numbers) for numbers in product(_pair(most), (0, context[-1]), decodes, context)]
+        decodes = _pair(limits.sequences)
+        context = _pair(min(limits.context // 2, self.engine.room.decodes // decodes[-1] - 1))
+        grid = [Batch(*numbers) for numbers in product(_pair(most), (0, limits.context // 2), decodes, context)]
         for batch in self._in_time("chunk and decodes together", grid):
             self.found.mixed[batch] = self._sum(batch, ATTENTION)[0]
 
@@ -206,29 +209,34 @@ class Compute:
             yield batch
 
 
-def whole_steps(limits: Limits) -> dict[str, list[Batch]]:
-    """Whole steps: ``whole``, which the host's share is taken from, and ``held``, which only check; decodes alone, then chunks."""
+def whole_steps(limits: Limits, capacity: int) -> dict[str, list[Batch]]:
+    """Whole steps: ``whole``, which the host's share is taken from, and ``held``, which only check; decodes of at most ``capacity`` tokens
+    in all alone, then chunks."""
     n, x = limits.sequences, limits.context
     few, half = _power(n // 4), _power(n // 2)
 
-    def mixed(tokens: int, past: int, decodes: int, context: int) -> Batch:
+    def decodes(count: int, context: int) -> Batch:
+        return Batch(decodes=count, context=min(context, capacity // count - 1))
+
+    def mixed(tokens: int, past: int, count: int, context: int) -> Batch:
         tokens = tokens // GRAIN * GRAIN or tokens  # with graphs, the next size is the size itself
-        return Batch(max(tokens - decodes, 1), past, decodes, context)
+        alone = decodes(count, context) if count else Batch()
+        return Batch(max(tokens - count, 1), past, alone.decodes, alone.context)
 
     budget = limits.tokens
     return {
         "whole": [
-            Batch(decodes=1, context=x // 4),
-            Batch(decodes=few, context=x // 16),
-            Batch(decodes=n, context=x // 4),
+            decodes(1, x // 4),
+            decodes(few, x // 16),
+            decodes(n, x // 4),
             mixed(budget // 4, 0, few, x // 4),
             mixed(budget, 0, 0, 0),
         ],
         "held": [
-            Batch(decodes=1, context=x // 2),
-            Batch(decodes=half, context=x // 8),
-            Batch(decodes=half, context=x // 2),
-            Batch(decodes=n, context=x // 8),
+            decodes(1, x // 2),
+            decodes(half, x // 8),
+            decodes(half, x // 2),
+            decodes(n, x // 8),
             mixed(budget // 2, 0, 0, 0),
             mixed(budget // 2, x // 2, half, x // 8),
             mixed(budget, x // 4, few, x // 2),

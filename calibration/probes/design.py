@@ -98,17 +98,20 @@ def geometric(low: int, high: int, ratio: float) -> list[int]:
     return sorted({round(low * (high / low) ** (i / steps)) for i in range(steps + 1)})
 
 
-def aside(axes: Sequence[Axis], count: int, taken: Iterable[Point]) -> list[Point]:
-    """``count`` points spread evenly (by ratio) over the inside of the axes, none of them ``taken``; always the same ones."""
+def aside(
+    axes: Sequence[Axis], count: int, taken: Iterable[Point], allowed: Callable[[Point], bool] = lambda point: True
+) -> list[Point]:
+    """``count`` ``allowed`` points spread evenly (by ratio) over the axes, none of them ``taken``, or as many as there are; always the
+    same ones."""
     found: list[Point] = []
     used = set(taken)
     steps = GOLDEN[:1] if len(axes) == 1 else GOLDEN[1:]
-    for i in range(1, 8 * count + 1):
+    for i in range(1, 16 * count + 1):
         point = tuple(
             round(exp(log(max(axis.low, 1)) + (0.5 + i * step) % 1.0 * log(axis.high / max(axis.low, 1))))
             for axis, step in zip(axes, steps, strict=True)
         )
-        if point not in used and len(found) < count:
+        if point not in used and len(found) < count and allowed(point):
             used.add(point)
             found.append(point)
     return found

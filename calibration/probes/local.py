@@ -132,6 +132,8 @@ class _Calibration:
 
     def run(self) -> Profile:
         request = self.request
+        if self.device.kind == "cuda":
+            torch.cuda.set_device(self.device.torch)  # graphs are replayed on the current device's stream
         power_meter = meter(self.device)
         idle = self._idle(power_meter)
         with torch.inference_mode():

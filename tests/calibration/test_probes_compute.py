@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sim import catalog
 from sim.catalog import Architecture
 from sim.errors import ProfileError
 
@@ -17,14 +18,15 @@ torch = pytest.importorskip("torch")
 
 from calibration.campaign import Campaign  # noqa: E402
 from calibration.device import Device, find  # noqa: E402
-from calibration.importers.collectives import Collectives  # noqa: E402
-from calibration.probes import events, room  # noqa: E402
+from calibration.importers.collectives import Collectives, assumed_link  # noqa: E402
+from calibration.probes import events, links, room  # noqa: E402
 from calibration.probes.assembly import assembled, with_collectives  # noqa: E402
 from calibration.probes.busy import Witness, said  # noqa: E402
 from calibration.probes.compute import BATCHES, Compute, Found, whole_steps  # noqa: E402
 from calibration.probes.decoder import Rank  # noqa: E402
 from calibration.probes.design import Survey  # noqa: E402
 from calibration.probes.engine import ATTENTION, SEQUENCES, TOKENS, Batch, Engine  # noqa: E402
+from calibration.probes.models import Generating, Session  # noqa: E402
 from calibration.probes.room import Limits, furnished  # noqa: E402
 from calibration.probes.sections import Apart, InPlace  # noqa: E402
 from calibration.probes.timing import Patience, WallClock  # noqa: E402
@@ -159,6 +161,15 @@ def test_a_whole_step_runs_every_layer_and_brings_a_token_of_each_sequence_back(
     assert counted == [False] * 2 + [True] * 4
 
 
+def test_whole_steps_are_of_decodes_that_a_real_engine_could_hold() -> None:
+    limits = Limits(sequences=256, tokens=8192, context=16384)
+    for batches in whole_steps(limits, 400_000).values():
+        assert all(batch.decodes * (batch.context + 1) <= 400_000 for batch in batches)
+        assert all(batch.chunk == 0 or batch.tokens % 16 == 0 for batch in batches)
+    small = [batch for batches in whole_steps(Limits(1, 1, 1), 2).values() for batch in batches]
+    assert all(batch.tokens > 0 and batch.context >= 0 for batch in small)
+
+
 def test_steps_and_their_caches_fit_or_are_left_out() -> None:
     whole = engine()
     assert whole.fits(Batch(decodes=4, context=64))
@@ -188,7 +199,7 @@ def test_points_and_whole_steps_that_are_kept_aside_have_no_part_in_the_profile(
     }
     assert not set(found.whole) & set(found.held)
     assert step.held_out is not None
-    assert step.held_out.points == len(found.held) == len(set(whole_steps(LIMITS)["held"]))
+    assert step.held_out.points == len(found.held) == len(set(whole_steps(LIMITS, 4 * 65)["held"]))
     assert step.host.us >= 0.0
     assert step.host.source == "measured"
 
@@ -263,7 +274,7 @@ def known(host: float, together: Callable[[Batch], float]) -> Found:
         attention = together(batch) if batch.chunk and batch.decodes else parts["attention"]
         return host + sum(parts.values()) - parts["attention"] + attention
 
-    for kind, batches in whole_steps(LIMITS).items():
+    for kind, batches in whole_steps(LIMITS, 4 * 65).items():
         getattr(found, kind).update({batch: whole(batch) for batch in batches})
     return found
 
@@ -454,6 +465,46 @@ def test_on_a_gpu_sections_are_timed_apart_by_events_and_whole_steps_with_and_wi
         "eager",
     }
     assert all(size <= 16 or size % 16 == 0 for size in step.tokens.parts["projections"].at)
+
+
+def session(campaign: Campaign, device: Device) -> Session:
+    return Session(campaign, witness(campaign), device, "fp32", LIMITS, QUICK, 9.0)
+
+
+def test_one_rank_is_measured_and_what_the_gpus_tell_each_other_is_assumed(
+    cuda: Device, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    step = Generating(SHAPE, 2).measure(session(campaign, cuda)).step
+    assert step is not None
+    reduce = step.tokens.parts["all_reduce"]
+    assert reduce.source == "assumed"
+    link = assumed_link(catalog.gpu("h100-sxm"), 2)
+    expected = 13 * float(link.all_reduce(np.asarray([32.0 * 32 * 4]))[0]) * 1e6
+    assert reduce.us[reduce.at.index(32)] == pytest.approx(expected, rel=1e-4)
+
+
+def test_all_reduce_is_measured_where_the_gpus_are_there(
+    cuda: Device, campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(links, "all_reduce", lambda ranks: {"bytes": [2**10, 2**20], "seconds": [5e-6, 5e-6]})
+    measured = Generating(SHAPE, 2).measure(session(campaign, cuda))
+    assert measured.step is not None
+    reduce = measured.step.tokens.parts["all_reduce"]
+    assert reduce.source == "measured"
+    assert reduce.us == pytest.approx([13 * 5.0] * len(reduce.us))
+    assert any("all-reduce measured between 2 GPUs" in note for note in measured.notes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpu", "message"), [("cpu", None, "a CPU has no link"), ("cuda", None, "not in the catalog")]
+)
+def test_a_group_whose_links_are_not_known_is_refused(
+    kind: Any, gpu: str | None, message: str, campaign: Campaign
+) -> None:
+    with pytest.raises(ProfileError, match=message):
+        Generating(SHAPE, 2).measure(session(campaign, Device(kind, "cpu", "a toy", gpu, 2**30)))
 
 
 def test_an_event_clock_gives_the_mean_of_runs_between_two_events(cuda: Device) -> None:

@@ -6,17 +6,23 @@ import json
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from calibration.campaign import Campaign
 from calibration.cli import app
 from sim import profiles
 from sim.perf.compile import step_table
+from tests.paths import DATA
 
 torch = pytest.importorskip("torch")
+
+from calibration.probes import local  # noqa: E402
+from calibration.probes.power import Meter, Reading  # noqa: E402
 
 runner = CliRunner()
 TINY = {
@@ -87,36 +93,85 @@ def test_a_model_that_does_not_generate_has_times_and_peaks_by_batch_size(tmp_pa
     assert profile.batch.peak_bytes[-1] >= 4 * 16 * 64 * 4
 
 
-def test_what_an_earlier_process_measured_is_not_measured_again(tmp_path: Path) -> None:
+def test_the_config_of_the_small_model_is_the_catalogs() -> None:
+    from sim import catalog
+
+    config, known = catalog.model(DATA / "model_40m.json"), catalog.model("llama-40m")
+    assert config.parameters() == known.parameters()
+    assert config.kv_bytes_per_token() == known.kv_bytes_per_token() == 10_240  # as its recorded server says
+
+
+def test_what_an_earlier_process_measured_is_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "p.json"
     arguments = ("--model", model(tmp_path, TINY), "-o", out, *FAST, "--max-tokens", "32")
-    result = calibrate(*arguments, "--budget", "50ms")
+    left = iter([60.0] * 5)
+    with monkeypatch.context() as patch:
+        patch.setattr(Campaign, "time_left", property(lambda campaign: next(left, 0.0)))
+        result = calibrate(*arguments)
     assert result.exit_code == 2
-    assert "budget is too short" in result.stderr
+    assert "the budget is too short: tokens was not measured" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not out.exists()
-    journal = out.with_name("p.json.points.jsonl")
-    before = journal.read_bytes()
-    kept = [json.loads(line) for line in before.splitlines()[1:]]
-    assert kept
-    result = calibrate(*arguments, "--budget", "60ms")
-    assert journal.read_bytes().startswith(before) if journal.exists() else result.exit_code == 0
+    kept = [json.loads(line) for line in (tmp_path / "p.json.points.jsonl").read_bytes().splitlines()[1:]]
+    first = next(one for one in kept if one["key"] == "sections/1+0")
     result = calibrate(*arguments)
     assert result.exit_code == 0, result.output
-    profile = profiles.load(out)
-    assert profile.step is not None
-    projections = profile.step.tokens.parts["projections"]
-    first = next(one for one in kept if one["key"] == "sections/1+0")
+    projections = profiles.load(out).steps.tokens.parts["projections"]
     assert projections.us[projections.at.index(1)] == pytest.approx(first["projections"]["median"], rel=1e-4)
 
 
 def test_a_journal_of_another_model_is_not_gone_on_with(tmp_path: Path) -> None:
     out = tmp_path / "p.json"
-    calibrate("--model", model(tmp_path, TINY), "-o", out, *FAST, "--max-tokens", "32", "--budget", "10ms")
-    result = calibrate("--model", model(tmp_path, ENCODER), "-o", out, *FAST, "--input", "8 tokens")
+    with Campaign(out, {"model": "another"}) as campaign:
+        campaign.measure("sections/1+0", lambda: {"projections": 1.0})
+    before = campaign.path.read_bytes()
+    result = calibrate("--model", model(tmp_path, TINY), "-o", out, *FAST)
     assert result.exit_code == 2
-    assert "measurements of something else" in result.stderr
+    assert "measurements of something else (model 'another' there, 'tiny' here" in result.stderr
     assert not out.exists()
+    assert campaign.path.read_bytes() == before
+
+
+class Metered(Meter):
+    """A device that draws 50 W at rest and 200 W otherwise."""
+
+    counter = "rapl"
+    watts: Iterator[float | None] = iter(())
+
+    @contextmanager
+    def watch(self) -> Iterator[Reading]:
+        reading = Reading()
+        yield reading
+        reading.seconds, reading.watts = 1.0, next(self.watts)
+
+
+def test_power_is_read_at_rest_and_under_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metered = Metered()
+    metered.watts = iter([50.0, None, 200.0, 210.0])  # at rest, over all of the step part, then two loads
+    monkeypatch.setattr(local, "meter", lambda device: metered)
+    monkeypatch.setattr(local, "SUSTAINED", 0.01)
+    out = tmp_path / "p.json"
+    arguments = ["--model", model(tmp_path, TINY), "-o", out, *FAST, "--max-tokens", "32"]
+    arguments[arguments.index("step")] = "step,power"
+    result = calibrate(*arguments)
+    assert result.exit_code == 0, result.output
+    power = profiles.load(out).power
+    assert power is not None
+    assert (power.idle_watts, power.at, power.watts) == (50.0, (4, 32), (200.0, 210.0))
+    assert "50 W idle, 200 W at 4, 210 W at 32" in result.stdout
+
+
+def test_a_device_whose_power_nobody_counts_has_no_power_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "meter", lambda device: Meter())
+    out = tmp_path / "p.json"
+    arguments = ["--model", model(tmp_path, TINY), "-o", out, *FAST, "--max-tokens", "32"]
+    arguments[arguments.index("step")] = "step,power"
+    assert calibrate(*arguments).exit_code == 0
+    profile = profiles.load(out)
+    assert profile.power is None
+    assert any(note.startswith("power: nothing") for note in profile.provenance.notes)
 
 
 @pytest.mark.parametrize(
