@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from calibration.campaign import Record
-from calibration.endpoint.steps import AT_ONCE, Floats, Ints, Steps, Stream, chunks, pace, steps
+from calibration.endpoint.steps import AT_ONCE, Floats, Ints, Steps, Stream, chunks, pace, steps, undisturbed, usual
 from calibration.samples import StepSample
 
 __all__ = ["Budget", "Observed", "Prompted", "budget", "decode", "mixed", "prompted", "streams"]
@@ -182,7 +182,7 @@ def _misfit(size: int, prompt: int, decodes: int, beyond: Floats) -> float:
 def _binned(found: Observed, seen: Steps, which: Any, bins: int) -> None:
     """Add samples of the pure decode steps ``which``, in at most that many bins; disturbed ones are left out."""
     gaps = seen.gaps[which]
-    kept = seen.undisturbed[which]
+    kept = undisturbed(gaps)
     found.seconds += float(gaps.sum())
     found.interrupted += float(gaps[~kept].sum())
     chosen = np.asarray(which)[kept]
@@ -209,7 +209,7 @@ def _typical(seen: Steps, record: Record) -> tuple[float, Ints]:
         begin, end = np.searchsorted(seen.ends, [sent, came])
         free[begin : end + 2] = False
     pure = np.flatnonzero(free)
-    return float(np.median(seen.gaps[pure])) if len(pure) else float(np.nanmedian(seen.gaps)), pure
+    return usual(seen.gaps[pure] if len(pure) else seen.gaps[1:]), pure
 
 
 def _end(seen: Steps, request: Stream, typical: float) -> int | None:
@@ -240,7 +240,7 @@ def _lone(found: Observed, seen: Steps, request: Stream, typical: float, known: 
         return
     parts = known.chunks(request.prompt, seen.streams)
     begin = end - len(parts) + 1
-    if not parts or not _after(seen, begin, request, typical) or _late(seen, begin, end):
+    if not parts or not _after(seen, begin, request, typical) or _late(seen, begin, end, typical):
         found.lost += 1
         return
     for step, (tokens, past) in enumerate(parts, start=begin):
@@ -265,13 +265,13 @@ def _lot(found: Observed, seen: Steps, requests: list[Stream], typical: float, k
     if any(end is None for end in ends):
         _apart(found, seen, requests, typical, known)
         return
-    steps = sorted({end for end in ends if end is not None})
+    at = sorted({end for end in ends if end is not None})
     if len(known.chunks(sum(request.prompt for request in requests), seen.streams)) != 1 or _late(
-        seen, steps[0], steps[-1]
+        seen, at[0], at[-1], typical
     ):
         found.lost += len(requests)
         return
-    for step in steps:
+    for step in at:
         members = [request.prompt for request, end in zip(requests, ends, strict=True) if end == step]
         found.samples.append(_sample(seen, step, [(tokens, 0) for tokens in members]))
 
@@ -284,7 +284,8 @@ def _apart(found: Observed, seen: Steps, requests: list[Stream], typical: float,
         alone = len(requests) == 1 and 0 < step < len(seen.ends) and seen.ends[step - 1] > request.sent
         if (
             not alone
-            or _late(seen, step, step)
+            or _late(seen, step, step, typical)
+            or came - float(seen.ends[step - 1]) < AT_ONCE * typical
             or seen.gaps[step] < _LONG * typical
             or len(known.chunks(request.prompt, 0)) > 1
         ):
@@ -295,9 +296,9 @@ def _apart(found: Observed, seen: Steps, requests: list[Stream], typical: float,
         found.samples.append(StepSample(request.prompt, request.prompt**2, 1, 0, 0, took))
 
 
-def _late(seen: Steps, begin: int, end: int) -> bool:
+def _late(seen: Steps, begin: int, end: int, typical: float) -> bool:
     """Whether this client was held up about these steps: then what came meanwhile was seen at once, in next to no time."""
-    return bool(np.any(seen.gaps[max(begin - 1, 1) : end + 3] < AT_ONCE * seen.usual))
+    return bool(np.any(seen.gaps[max(begin - 1, 1) : end + 3] < AT_ONCE * typical))
 
 
 def _decodes(streams: int, context: int, seconds: float, count: int) -> StepSample:

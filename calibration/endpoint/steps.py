@@ -9,10 +9,23 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AT_ONCE", "Floats", "Ints", "Steps", "Stream", "chunks", "pace", "steps", "together"]
+__all__ = [
+    "AT_ONCE",
+    "Floats",
+    "Ints",
+    "Steps",
+    "Stream",
+    "chunks",
+    "pace",
+    "steps",
+    "together",
+    "undisturbed",
+    "usual",
+]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+_NOTHING: Final = 3e-4  # seconds, in which no engine takes a step
 AT_ONCE: Final = 0.4  # of the usual step: less was not the engine's doing
 _INTERRUPTED: Final = 3.0  # times the usual step
 _AWRY: Final = 0.5  # of a step: streams whose tokens lie further apart do not share it
@@ -40,17 +53,16 @@ class Steps:
     context: Ints
     streams: int
 
-    @property
-    def usual(self) -> float:
-        """The median step. A client that was held up gets what came meanwhile all at once: such gaps of next to nothing do not count."""
-        gaps = self.gaps[1:]
-        return float(np.median(gaps[gaps > AT_ONCE * gaps.mean()]))
 
-    @property
-    def undisturbed(self) -> npt.NDArray[np.bool_]:
-        """Which steps were neither interrupted nor seen late: neither far longer nor far shorter than usual."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray((self.gaps >= AT_ONCE * self.usual) & (self.gaps <= _INTERRUPTED * self.usual))
+def usual(gaps: Floats) -> float:
+    """The median step. A client that was held up gets what came meanwhile all at once: such gaps of next to nothing do not count."""
+    real = gaps[gaps > _NOTHING]
+    return float(np.median(real)) if len(real) else 0.0
+
+
+def undisturbed(gaps: Floats) -> npt.NDArray[np.bool_]:
+    """Which steps were neither interrupted nor seen late: neither far longer nor far shorter than usual."""
+    return np.asarray((gaps >= AT_ONCE * usual(gaps)) & (gaps <= _INTERRUPTED * usual(gaps)) & (gaps > _NOTHING))
 
 
 def steps(streams: Sequence[Stream]) -> Steps | None:
@@ -73,7 +85,7 @@ def steps(streams: Sequence[Stream]) -> Steps | None:
         return None
     rows = np.stack([stream.times[first + shift : end + shift] for stream, shift in zip(streams, shifts, strict=True)])
     ends = np.median(rows, axis=0)
-    typical = float(np.median(np.diff(ends)))
+    typical = usual(np.diff(ends))
     if np.mean(np.abs(rows - ends) > _AWRY * typical) > 0.1:
         return None
     before = sum(stream.prompt + first + shift - 1 for stream, shift in zip(streams, shifts, strict=True))
