@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-__all__ = ["RECIPES", "Recipe", "make"]
+__all__ = ["MEASURED", "RECIPES", "Recipe", "make"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ RECIPES: Final = (
         for tensor_parallel in degrees
     ),
 )
+
+MEASURED: Final = ("cpu/bert-base/tp1", "cpu/llama-40m/tp1", "cpu/resnet-50/tp1", "cpu/vit-b-16/tp1")
+"""Profiles measured on hardware by ourselves: ``provenance.command`` of each says how. They cannot be made anew from tables."""
 
 
 def make(recipe: Recipe, data: Path, library: Path) -> Path:

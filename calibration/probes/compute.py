@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from math import inf
+from operator import attrgetter
 from typing import Final
 
 from calibration.campaign import Campaign, Record
@@ -108,9 +109,9 @@ class Compute:
         for plan in plans:
             self.campaign.expect(sum(map(len, plan.points(self.engine.fits))))
         self.campaign.expect(sum(len(batches) for batches in self.steps.values()) + 16)
-        for batch in self.steps["held"]:
-            if self.engine.fits(batch):  # as an engine starts: the allocator then holds what the largest steps need
-                self.engine.step(batch, graphs=False)()
+        largest = [batch for batch in self.steps["held"] if self.engine.fits(batch)]
+        for size in ("tokens", "room"):  # as an engine starts: the allocator then holds what the largest steps need
+            self.engine.step(max(largest, key=attrgetter(size)), graphs=False)()
         for plan in plans:
             self.found.surveys[plan.part] = self._survey(plan)
         self._whole()

@@ -15,7 +15,8 @@ from sim.perf.compile import step_table
 from sim.perf.steptable import StepTable
 from sim.profiles.library import SHIPPED
 
-NAMES = profiles.names()
+NAMES = [name for name in profiles.names() if name.split("/")[0] in catalog.names("gpus")]
+MEASURED = sorted(set(profiles.names()) - set(NAMES))  # by ourselves, on hardware that no catalog has
 RTX = "rtx-pro-6000/llama-3.1-8b/tp1"
 
 
@@ -43,6 +44,20 @@ def test_it_is_small_and_says_where_it_comes_from(name: str) -> None:
     assert catalog.gpu(profile.gpu).name == profile.gpu
     assert catalog.model(profile.model).name == profile.model
     assert profiles.find(profile.model, profile.gpu, profile.tensor_parallel, profile.dtype) == name
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_was_measured_here_says_on_what_when_and_how_far_it_is_off(name: str) -> None:
+    assert (SHIPPED / f"{name}.json").stat().st_size < 100_000
+    profile = profiles.load(name)
+    assert profile.name == name
+    assert profile.hardware is not None
+    assert profile.provenance.host
+    assert profile.provenance.measured_at
+    assert profile.provenance.command
+    held = profile.batch.held_out if profile.batch is not None else profile.steps.held_out
+    assert held is not None
+    assert held.median < 0.15
 
 
 @pytest.mark.parametrize("name", NAMES)
