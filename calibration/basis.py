@@ -12,9 +12,10 @@ import numpy as np
 from calibration.samples import Observed, Prompted, StepSample
 from sim.perf.monotone import Array
 
-__all__ = ["PARTS", "Basis"]
+__all__ = ["DENSE", "PARTS", "Basis"]
 
 PARTS: Final = ("tokens", "sequences", "prefill", "decode", "host", "request")
+DENSE: Final = "prompt tokens times tokens that decodes beside them have cached"
 MOST_KNOTS: Final = 12
 NEAR: Final = 1.3  # knots closer than this say nothing that one of them does not
 
@@ -24,6 +25,7 @@ class Basis:
     """Knots of the pieces: ``tokens`` of g, ``sequences`` of s, ``batches`` and ``contexts`` of d; and what else is told apart.
 
     ``between``: the samples tell what an engine does between iterations apart. ``pasts``: chunks over cached tokens were seen.
+    ``dense``: attention of prompts to what decodes beside them have cached is sought.
     ``outside``: what a request spends outside of steps was seen.
     """
 
@@ -33,6 +35,7 @@ class Basis:
     contexts: tuple[int, ...]
     between: bool
     pasts: bool
+    dense: bool
     outside: bool
 
     @classmethod
@@ -49,6 +52,7 @@ class Basis:
             pasts=any(
                 sample.prefill_work > sample.prefill_tokens**2 * 1.01 and sample.prompts == 1 for sample in samples
             ),
+            dense=any(sample.prefill_tokens and sample.decodes for sample in samples),
             outside=any(isinstance(one, Prompted) for one in observed),
         )
 
@@ -66,6 +70,8 @@ class Basis:
         yield "prefill", "prefill work"
         if self.pasts:
             yield "prefill", "cached tokens of chunks"
+        if self.dense:
+            yield "prefill", DENSE
         for batch in self.batches:
             for low, high in _pieces(self.contexts, 0):
                 yield "decode", f"{batch} decodes at {low} to {high} tokens"
@@ -100,6 +106,8 @@ class Basis:
         columns += [np.where(prefill > 0.0, 1.0, 0.0), work]
         if self.pasts:
             columns.append(np.maximum((work / np.maximum(prefill, 1.0) - prefill) / 2.0, 0.0) * (prefill > 0.0))
+        if self.dense:
+            columns.append(prefill * context * n)
         for share in _shares(n, self.batches):
             columns += [share * ramp for ramp in _ramps(context, self.contexts, 0)]
         return np.stack(columns, axis=1)

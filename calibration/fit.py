@@ -1,14 +1,16 @@
 """Step times fitted to observed iterations: non-negative, rising with work, shaped as a step is.
 
-An iteration of T tokens for S requests, prefill work W after p cached tokens a chunk, n decodes of mean context c takes
+An iteration of T tokens for S requests, Q of them of prompts with work W after p cached tokens a chunk, n decodes of mean context c
+(C in sum) takes
 
-    t = fixed + host + host' S + g(T) + s(S) + [a prompt] (e + a W + b p) + d(n, c)
+    t = fixed + host + host' S + g(T) + s(S) + [a prompt] (e + a W + b p + x Q C) + d(n, c)
 
 g, s and d piecewise linear with slopes that are never negative, in c and in n, between the sizes observed; ``host`` and
 ``host'`` are what an engine does between iterations, told apart where some samples have it and others have not. The wait of a
 lone request for its first token is the sum of its steps and what it spends outside of them. All of it is linear in its
 coefficients, so one non-negative least squares problem (Lawson and Hanson, scipy.optimize.nnls) in relative errors finds
-them, and what the data cannot tell apart is seen in the covariance.
+them, and what the data cannot tell apart is seen in the covariance. x is 0 for kernels that keep requests apart; attention under
+one dense mask over the whole batch (torch's own, on a CPU) reads every decode's cache for every token of a prompt.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from calibration.basis import Basis
+from calibration.basis import DENSE, Basis
 from calibration.importers.heldout import summary
 from calibration.samples import Observed, Prompted, StepSample
 from sim.errors import ProfileError
@@ -34,6 +36,8 @@ FAR: Final = 3.0  # an iteration that took so many times the median of its like 
 ROUNDS: Final = 3
 STRAIGHT: Final = 0.3  # weight of a bend of a whole step against a relative error of 1
 FAR_OFF: Final = 6.0  # times the median error: such an observation is not noise but a fault
+LEAST_MATTER: Final = 0.05  # of an observation's time
+SURE: Final = 3.0  # standard deviations
 LEAST_FAR: Final = 0.3
 MOST_FAR: Final = 0.05  # of the observations
 LEAST: Final = 12  # iterations of different composition, below which nothing is fitted
@@ -80,6 +84,9 @@ def fit_steps(samples: Sequence[Observed]) -> StepFit:
         left_out += far
         basis = Basis.of(known)
         coefficients = _solve(basis, known)
+    if basis.dense and not _matters(basis, coefficients, known, DENSE):
+        basis = replace(basis, dense=False)
+        coefficients = _solve(basis, known)
     aside = [sample for sample in kept if sample.held_out]
     if aside:
         errors = basis.matrix(aside) @ coefficients / _seconds(aside) - 1.0
@@ -87,6 +94,14 @@ def fit_steps(samples: Sequence[Observed]) -> StepFit:
     else:
         held = summary("whole steps, each fifth composition left out in turn", _cross_validated(known))
     return StepFit(basis, coefficients, _covariance(basis, known, coefficients), tuple(known), left_out, held)
+
+
+def _matters(basis: Basis, coefficients: Array, known: list[Observed], name: str) -> bool:
+    """Whether that column is surely not 0 and takes a share of some observation that is worth a column."""
+    at = [what for _, what in basis.columns()].index(name)
+    share = float(np.max(basis.matrix(known)[:, at] * coefficients[at] / _seconds(known)))
+    spread = float(np.sqrt(_covariance(basis, known, coefficients)[at, at]))
+    return share > LEAST_MATTER and coefficients[at] > SURE * spread
 
 
 def _near(basis: Basis, coefficients: Array, known: list[Observed]) -> tuple[list[Observed], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from calibration.importers.tables import rounded
 from calibration.samples import Prompted, StepSample
 from sim.perf.monotone import Array
 from sim.profiles.doubt import Doubt, Scaled
-from sim.profiles.schema import ContextGrid, Curve, Curves, Host, PromptGrid, Step
+from sim.profiles.schema import ContextGrid, Curve, Curves, Host, MixedAttention, MixedBlock, PromptGrid, Step
 
 __all__ = ["doubt", "step"]
 
@@ -27,7 +28,7 @@ def step(fit: StepFit, *, cuda_graphs: bool = False, between: Between | None = N
     steps = [step for one in fit.samples for step in (one.steps if isinstance(one, Prompted) else (one,))]
     longest = max(step.prefill_tokens for step in steps)
     pasts = (0, max(1, *map(_past, steps))) if basis.pasts else (0,)
-    chunks = tuple(dict.fromkeys((1, *(knot for knot in basis.tokens if 1 < knot < longest), max(longest, 2))))
+    chunks = _dense((1, *(knot for knot in basis.tokens if 1 < knot < longest), max(longest, 2)))
     # d(n, c) from what a step of n decodes takes with these contexts, less what it takes with none
     contexts = tuple(dict.fromkeys((1, *basis.contexts))) if len(basis.contexts) else (1, 2)
     contexts = contexts if len(contexts) > 1 else (1, contexts[0] + 1)
@@ -62,6 +63,7 @@ def step(fit: StepFit, *, cuda_graphs: bool = False, between: Between | None = N
                 _micros(_part(fit, "decode", [StepSample(0, 0, 0, n, n * c, 0.0) for c in contexts])) for n in batches
             ),
         ),
+        mixed=_mixed(fit, chunks, pasts, batches, contexts),
         host=Host(
             us=rounded((host or 0.0) * 1e6),
             source="assumed" if host is None else "fitted",
@@ -72,6 +74,34 @@ def step(fit: StepFit, *, cuda_graphs: bool = False, between: Between | None = N
         ),
         held_out=fit.held_out,
     )
+
+
+def _mixed(
+    fit: StepFit, chunks: tuple[int, ...], pasts: tuple[int, ...], batches: tuple[int, ...], contexts: tuple[int, ...]
+) -> MixedAttention | None:
+    """Attention of prompts and decodes in one step, where it is more than the two; None where it is their sum."""
+    if not fit.basis.dense:
+        return None
+    both = [
+        StepSample(q, q * (2 * p + q), 1, n, n * c, 0.0)
+        for q in chunks
+        for p in pasts
+        for n in batches
+        for c in contexts
+    ]
+    seconds = _part(fit, "prefill", both) + _part(fit, "decode", both)
+    return MixedAttention(
+        blocks=(MixedBlock(chunks=chunks, pasts=pasts, sequences=batches, contexts=contexts, us=_micros(seconds)),)
+    )
+
+
+def _dense(grid: tuple[int, ...]) -> tuple[int, ...]:
+    """The grid with points between, so that what is linear in tokens and what is quadratic both lie near straight lines."""
+    ends = sorted(set(grid))
+    more = {
+        round(low * (high / low) ** (k / 4)) for low, high in pairwise(ends) for k in range(1, 4) if high > 1.3 * low
+    }
+    return tuple(sorted({*ends, *more}))
 
 
 def doubt(fit: StepFit, *, common: float = 0.0) -> Doubt | None:

@@ -104,6 +104,23 @@ FIT = fit_steps([*timed(compositions(), 0.05), *timed(compositions(whole=True), 
 FITTED = (FIT, step_table(profile(FIT), 16, 512))
 
 
+def test_attention_of_a_prompt_to_what_decodes_beside_it_have_cached_is_found_and_is_in_the_step_table() -> None:
+    def dense(sample: StepSample) -> StepSample:
+        return replace(sample, seconds=truth(sample) + 2e-8 * sample.prefill_tokens * sample.context)
+
+    more = (
+        StepSample(q, q * q, 1, n, n * context, 0.0, False)
+        for q in (64, 256, 480)
+        for n in (1, 4, 12)
+        for context in (100, 1000)
+    )
+    fit = fit_steps([dense(sample) for sample in (*compositions(), *more)])
+    table = step_table(profile(fit), 16, 512)
+    for q, n, context in ((128, 8, 500), (400, 12, 1500), (300, 2, 300)):
+        exact = dense(StepSample(q, q * q, 1, n, n * context, 0.0, False)).seconds
+        assert table.mixed_step(q, q * q, n, n * context, 0, n + 1) == pytest.approx(exact, rel=0.03)
+
+
 def test_a_lone_request_gives_what_it_spends_outside_of_steps() -> None:
     prompts = [Prompted.of(tokens, 512, 0.0) for tokens in (1, 64, 512, 1300)]
     waits = [replace(one, seconds=0.0043 + sum(truth(step) for step in one.steps)) for one in prompts]
