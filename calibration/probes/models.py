@@ -162,8 +162,10 @@ class Generating:
         if made < layers:
             notes.append(f"{made} different layers were measured and stand for all {layers}")
         notes.append("decodes had contexts of one length in a batch: what unequal ones cost was not measured")
+        alone = [batch for batch in compute.steps["whole"] if not batch.chunk]
         loads: dict[int, Callable[[], Run]] = {
-            batch.tokens: partial(engine.step, batch, graphs=False) for batch in _loads(limits)
+            batch.tokens: partial(engine.step, batch, graphs=False)
+            for batch in (max(alone, key=lambda batch: batch.decodes), Batch(chunk=limits.tokens))
         }
         return Measured(step=step, notes=[*compute.notes, *notes, *timer.notes], loads=loads)
 
@@ -260,14 +262,6 @@ def _passing(subject: Pass, device: Device, size: int) -> Run:
         device.synchronize()
 
     return run
-
-
-def _loads(limits: Limits) -> list[Batch]:
-    """Steps that keep a device busy: decodes alone, and a full budget of prompt."""
-    return [
-        Batch(decodes=limits.sequences, context=limits.context // 4),
-        Batch(chunk=limits.tokens),
-    ]
 
 
 def freed(device: Device) -> None:
