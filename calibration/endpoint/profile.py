@@ -84,7 +84,7 @@ def profile(seen: Observations, about: About, records: Mapping[str, Record]) -> 
             measured_at=about.measured_at,
         ),
         source="measured on a live endpoint",
-        licence="measured here",
+        licence="the measurer's own",
         command=about.command,
         points=len(seen.samples) + sum(one.repeats for one in seen.prompted),
         notes=(*seen.notes, *(f"not identified: {what}" for what in seen.unidentified)),
