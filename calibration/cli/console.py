@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from calibration.campaign import Campaign
     from sim.profiles import Profile
 
-__all__ = ["Show", "environment", "exits", "interruptible", "print_json", "progress", "stdout", "summary", "write"]
+__all__ = [
+    "Show",
+    "environment",
+    "exits",
+    "interruptible",
+    "print_json",
+    "progress",
+    "quantity",
+    "stdout",
+    "summary",
+    "write",
+]
 
 Show = Callable[[int, int, str], None]
 
@@ -44,6 +55,17 @@ def environment(variable: str | None) -> str | None:
     if not value:
         raise ProfileError(f"--api-key-env: the environment has no variable {variable!r}")
     return value
+
+
+def quantity(text: str, option: str, kind: Literal["duration", "fraction"]) -> float:
+    """The value of an option that has a unit, or is a bare number. :raises ProfileError: it is no such quantity."""
+    from sim.config import units
+
+    read = units.duration if kind == "duration" else units.fraction
+    try:
+        return read(float(text) if text.replace(".", "", 1).isdigit() else text)
+    except ValueError as error:
+        raise ProfileError(f"{option}: {error}") from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from calibration.cli.console import environment, exits, interruptible, print_json, progress, summary
+from calibration.cli.console import environment, exits, interruptible, print_json, progress, quantity, summary
 
 if TYPE_CHECKING:
     from calibration.campaign import Campaign
@@ -243,13 +243,9 @@ def _shape(architecture: str | None, served: str) -> Architecture:
 
 
 def _seconds(text: str, option: str) -> float:
-    from sim.config.units import duration
     from sim.errors import ProfileError
 
-    try:
-        found = duration(float(text) if text.replace(".", "", 1).isdigit() else text)
-    except ValueError as error:
-        raise ProfileError(f"{option}: {error}") from None
+    found = quantity(text, option, "duration")
     if found <= 0.0:
         raise ProfileError(f"{option}: must be more than nothing, not {text!r}")
     return found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from calibration.cli.console import exits, interruptible, print_json, progress, stdout
+from calibration.cli.console import exits, interruptible, print_json, progress, quantity, stdout
 
 if TYPE_CHECKING:
     from sim.profiles import Profile
@@ -120,14 +120,10 @@ def measure(
         _show(profile)
 
 
-def _read(text: str, option: str, kind: str) -> float:
-    from sim.config import units
+def _read(text: str, option: str, kind: Literal["duration", "fraction"]) -> float:
     from sim.errors import ProfileError
 
-    try:
-        value: float = getattr(units, kind)(text if not text.replace(".", "", 1).isdigit() else float(text))
-    except ValueError as error:
-        raise ProfileError(f"{option}: {error}") from None
+    value = quantity(text, option, kind)
     if value <= 0.0:
         raise ProfileError(f"{option}: {text!r} must be more than 0")
     return value

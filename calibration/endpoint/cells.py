@@ -18,7 +18,7 @@ from calibration.endpoint.plan import SETTLE, Cell, Limits
 from calibration.endpoint.reply import Reply
 from calibration.endpoint.steps import Stream, together
 
-__all__ = ["Bench"]
+__all__ = ["Bench", "undisturbed"]
 
 _TRIES: Final = 3
 _PATIENCE: Final = 10.0  # seconds to wait for a server to be idle
@@ -29,6 +29,11 @@ _MIDST: Final = (
     0.75,
 )  # of a step: when in it prompts are sent, so that there is no doubt which step they come into
 _DIGITS: Final = 6  # of times in a journal: microseconds
+
+
+def undisturbed(record: Record) -> bool:
+    """Whether nobody else used the server during that cell, and nothing of it was preempted: else its times are not the engine's own."""
+    return not (record["busy"] or record["others"] or record["preemptions"])
 
 
 class Bench:

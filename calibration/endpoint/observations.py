@@ -11,11 +11,13 @@ from typing import Any, Final
 import numpy as np
 
 from calibration.campaign import Campaign, Record
+from calibration.endpoint.cells import undisturbed
 from calibration.endpoint.observe import Budget, Observed, Prompted, budget, decode, mixed, prompted
 from calibration.endpoint.server import Started
 from calibration.runs import RequestLog
 from calibration.samples import StepSample
 from sim.errors import ProfileError
+from sim.profiles.library import write_text
 
 __all__ = ["Facts", "Observations", "dumped_log", "observations", "save_requests"]
 
@@ -87,7 +89,7 @@ def observations(
     cells = [record for key, record in records.items() if key.startswith("cell/")]
     usable: Usable = defaultdict(list)
     for record in cells:
-        if not record["busy"] and not record["others"] and not record["preemptions"]:
+        if undisturbed(record):
             usable[record["kind"]].append(record)
     seen = budget(usable["mixed"])
     tokens = token_budget or server["token_budget"] or seen.tokens
@@ -277,7 +279,4 @@ def save_requests(log: RequestLog, path: Path) -> None:
     rows = zip(log.sent, log.prompt, log.output, log.ttft, log.e2e, strict=True)
     lines = ["sent_s,prompt_tokens,output_tokens,ttft_s,e2e_s"]
     lines += [f"{cell(sent)},{prompt},{output},{cell(ttft)},{cell(e2e)}" for sent, prompt, output, ttft, e2e in rows]
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise ProfileError(f"{path}: {error.strerror or error}") from None
+    write_text(path, "\n".join(lines) + "\n")

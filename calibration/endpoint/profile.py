@@ -11,6 +11,7 @@ from calibration.assemble import Subject, assemble
 from calibration.campaign import Record
 from calibration.endpoint.refine import refined
 from calibration.fit import fit_steps
+from calibration.importers.naming import profile_name
 from calibration.samples import Observed, Prompted, StepSample
 from sim.errors import ProfileError
 from sim.profiles.parts import Samples
@@ -68,7 +69,7 @@ def profile(seen: Observations, about: About, records: Mapping[str, Record]) -> 
     made = assemble(
         fit_steps(observed(seen)),
         Subject(
-            name=f"{about.gpu}/{about.shape.name}/tp{about.tensor_parallel}" + _suffix(about.dtype),
+            name=profile_name(about.gpu, about.shape.name, about.shape, about.tensor_parallel, about.dtype),
             shape=about.shape,
             gpu=about.gpu,
             engine=engine,
@@ -107,10 +108,6 @@ def _rounds(records: Mapping[str, Record]) -> dict[int, list[Record]]:
 def _waited(one: observe.Prompted) -> Prompted:
     steps = tuple(StepSample(q, q * (2 * past + q), 1, 0, 0, 0.0) for q, past in one.chunks)
     return Prompted(steps, one.ttft, weight=float(one.repeats))
-
-
-def _suffix(dtype: str) -> str:
-    return "" if dtype == "bf16" else f"-{dtype}"
 
 
 def _load(seen: Observations, about: About) -> Load | None:

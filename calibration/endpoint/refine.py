@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from calibration.campaign import Record
+from calibration.endpoint.cells import undisturbed
 from calibration.endpoint.observe import streams
 from calibration.replay import replay
 from calibration.runs import RequestLog
@@ -61,7 +62,7 @@ def ladder(records: Sequence[Record]) -> Ladder | None:
     load: list[int] = []
     base = 0.0
     for number, record in enumerate(records):
-        if record["busy"] or record["others"] or record["preemptions"]:
+        if not undisturbed(record):
             continue
         end = base
         for replies in (record["replies"], *record["injected"]):
