@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -77,6 +78,9 @@ def interruptible(campaign: Campaign) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        # Requests that are torn down half way have nothing to say to a user: the process ends here.
+        sys.unraisablehook = lambda unraisable: None
+        logging.getLogger("asyncio").disabled = True
         typer.echo(
             f"interrupted: {len(campaign.records)} measurements are kept in {campaign.path}; the same command goes on from there",
             err=True,
