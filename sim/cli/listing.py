@@ -62,7 +62,9 @@ def _rows(kind: str) -> list[dict[str, Any]]:
     if kind == "coldstarts":
         return [_start_cells(name) for name in _names(kind)]
     if kind == "policies":
-        return [{"name": name, "kind": "router"} for name in _names(kind)]
+        from sim.control import registry
+
+        return [{"name": name, "kind": family} for family in registry.FAMILIES for name in registry.names(family)]
     if kind == "presets":
         from sim.workload.presets import preset
 
@@ -81,7 +83,7 @@ def _names(kind: str) -> list[str]:
     if kind == "policies":
         from sim.control import registry
 
-        return registry.names()
+        return [name for family in registry.FAMILIES for name in registry.names(family)]
     if kind == "coldstarts":
         from sim.profiles import coldstarts
 

@@ -64,7 +64,7 @@ def _names(kind: str) -> list[str]:
     if kind == "profiles":
         return [*profiles.names(), profiles.ROOFLINE]
     if kind == "routers":
-        return registry.names()
+        return registry.names("router")
     if kind in ("dtypes", "kv_dtypes"):
         return [*(["auto"] if kind == "kv_dtypes" else []), *catalog.DTYPE_BYTES]
     return catalog.names(kind)

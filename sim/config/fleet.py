@@ -218,7 +218,7 @@ class Router(BaseModel):
         from sim.control import registry
         from sim.errors import did_you_mean
 
-        known = registry.names()
+        known = registry.names("router")
         if kind not in known:
             near = did_you_mean(kind, known) if isinstance(kind, str) else ""
             raise ValueError(f"{shown(kind)} is not a router{near}; there are {', '.join(known)}")

@@ -1,7 +1,9 @@
-"""Policies by name: the built-in ones, and those that an installed package offers through the entry-point group ``twinfer.policies``.
+"""Policies by family and name: the built-in ones, and those that an installed package offers through the entry-point group
+``twinfer.policies``.
 
-A plug-in's entry point is named ``router.NAME`` and loads a class; its ``__init__`` takes the scenario's other keys by keyword,
-and ``generator`` (a numpy Generator, its own stream) if it names such a parameter.
+A plug-in's entry point is named ``FAMILY.NAME`` (like ``router.mine``) and loads a class; its ``__init__`` takes the scenario's other
+keys by keyword, ``generator`` (a numpy Generator, its own stream) and ``knowledge`` (:class:`sim.control.scaling.view.Knowledge`) if it
+names such parameters.
 """
 
 from __future__ import annotations
@@ -9,88 +11,130 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Any
 
-from sim.control import routers
-from sim.control.router import Router
 from sim.errors import PolicyError, did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["GROUP", "names", "router"]
+    from sim.control.limits.ask import AdmissionPolicy
+    from sim.control.router import Router
+    from sim.control.scaling.view import Autoscaler, Knowledge
+
+__all__ = ["FAMILIES", "GROUP", "admission", "autoscaler", "names", "parameters", "router"]
 
 GROUP = "twinfer.policies"
 
-_BUILT_IN: dict[str, type[Router]] = {
-    "round-robin": routers.RoundRobin,
-    "random": routers.RandomChoice,
-    "least-outstanding": routers.LeastOutstanding,
-    "least-tokens": routers.LeastTokens,
-    "power-of-two": routers.PowerOfTwo,
-    "session-affinity": routers.SessionAffinity,
+FAMILIES: dict[str, dict[str, str]] = {
+    "router": {
+        "round-robin": "sim.control.routers:RoundRobin",
+        "random": "sim.control.routers:RandomChoice",
+        "least-outstanding": "sim.control.routers:LeastOutstanding",
+        "least-tokens": "sim.control.routers:LeastTokens",
+        "power-of-two": "sim.control.routers:PowerOfTwo",
+        "session-affinity": "sim.control.routers:SessionAffinity",
+    },
+    "autoscaler": {},
+    "admission": {},
 }
+"""The built-in policies of each family: name to ``module:class``."""
+
+_CALLS = {
+    "router": ("choose", "choose(session, tokens, fleet)"),
+    "autoscaler": ("decide", "decide(view)"),
+    "admission": ("offer", "offer(ask, now)"),
+}
+_GIVEN = ("generator", "knowledge")  # not the scenario's to give
 
 
 @cache
-def _plug_ins() -> dict[str, EntryPoint]:
+def _plug_ins(family: str) -> dict[str, EntryPoint]:
     found: dict[str, EntryPoint] = {}
     for entry in entry_points(group=GROUP):
         kind, _, name = entry.name.partition(".")
-        if kind != "router" or not name:
+        if kind != family or not name:
             continue
-        if name in _BUILT_IN or name in found:
+        if name in FAMILIES[family] or name in found:
             raise PolicyError(
-                f"two routers are called {name!r}: one of them is {entry.value} in entry-point group {GROUP}"
+                f"two {family}s are called {name!r}: one of them is {entry.value} in entry-point group {GROUP}"
             )
         found[name] = entry
     return found
 
 
-def names() -> list[str]:
-    """Every router that a scenario can name."""
-    return [*_BUILT_IN, *sorted(_plug_ins())]
+def names(family: str) -> list[str]:
+    """Every policy of the family that a scenario can name."""
+    return [*FAMILIES[family], *sorted(_plug_ins(family))]
 
 
-def _loaded(kind: str, entry: EntryPoint) -> Any:
+def _policy(family: str, kind: str) -> Any:
+    home = FAMILIES[family].get(kind)
+    if home is not None:
+        module, _, name = home.partition(":")
+        return getattr(import_module(module), name)
+    entry = _plug_ins(family).get(kind)
+    if entry is None:
+        known = names(family)
+        raise PolicyError(f"{family} {kind!r} is unknown{did_you_mean(kind, known)}; there are {', '.join(known)}")
     try:
         policy = entry.load()
     except Exception as fault:
         raise PolicyError(
-            f"router {kind!r}: its entry point {entry.value!r} cannot be loaded: {type(fault).__name__}: {fault}"
+            f"{family} {kind!r}: its entry point {entry.value!r} cannot be loaded: {type(fault).__name__}: {fault}"
         ) from fault
     if not callable(policy):
-        raise PolicyError(f"router {kind!r}: its entry point {entry.value!r} is not a class")
+        raise PolicyError(f"{family} {kind!r}: its entry point {entry.value!r} is not a class")
     return policy
+
+
+def parameters(family: str, kind: str) -> dict[str, inspect.Parameter]:
+    """The parameters that a scenario may give the policy, with their annotations and defaults."""
+    accepted = inspect.signature(_policy(family, kind)).parameters
+    return {name: parameter for name, parameter in accepted.items() if name not in _GIVEN}
+
+
+def _make(family: str, kind: str, given: Mapping[str, Any], **extras: Any) -> Any:
+    policy = _policy(family, kind)
+    accepted = inspect.signature(policy).parameters
+    arguments = dict(given)
+    for name in arguments:
+        if name not in accepted or name in _GIVEN:
+            allowed = [key for key in accepted if key not in _GIVEN]
+            takes = f"takes {', '.join(allowed)}" if allowed else "takes no parameters"
+            raise PolicyError(
+                f"{family} {kind!r}: {name!r} is not a parameter of it{did_you_mean(name, allowed)}; it {takes}"
+            )
+    arguments |= {name: value for name, value in extras.items() if name in accepted}
+    try:
+        made = policy(**arguments)
+    except (TypeError, ValueError) as fault:
+        raise PolicyError(f"{family} {kind!r}: {fault}") from fault
+    except Exception as fault:
+        raise PolicyError(f"{family} {kind!r}: {type(fault).__name__}: {fault}") from fault
+    method, call = _CALLS[family]
+    if not callable(getattr(made, method, None)):
+        raise PolicyError(f"{family} {kind!r}: {policy!r} has no {call}")
+    return made
 
 
 def router(kind: str, parameters: Mapping[str, Any], generator: np.random.Generator) -> Router:
     """A fresh router of ``kind``. PolicyError when there is none of that name, or its parameters do not fit."""
-    policy: Any = _BUILT_IN.get(kind)
-    if policy is None:
-        entry = _plug_ins().get(kind)
-        if entry is None:
-            known = names()
-            raise PolicyError(f"router {kind!r} is unknown{did_you_mean(kind, known)}; there are {', '.join(known)}")
-        policy = _loaded(kind, entry)
-    accepted = inspect.signature(policy).parameters
-    arguments = dict(parameters)
-    for name in arguments:
-        if name not in accepted or name == "generator":
-            allowed = [key for key in accepted if key != "generator"]
-            takes = f"takes {', '.join(allowed)}" if allowed else "takes no parameters"
-            raise PolicyError(
-                f"router {kind!r}: {name!r} is not a parameter of it{did_you_mean(name, allowed)}; it {takes}"
-            )
-    if "generator" in accepted:
-        arguments["generator"] = generator
-    try:
-        made = policy(**arguments)
-    except (TypeError, ValueError) as fault:
-        raise PolicyError(f"router {kind!r}: {fault}") from fault
-    except Exception as fault:
-        raise PolicyError(f"router {kind!r}: {type(fault).__name__}: {fault}") from fault
-    if not isinstance(made, Router):
-        raise PolicyError(f"router {kind!r}: {policy!r} has no choose(session, tokens, fleet)")
+    made: Router = _make("router", kind, parameters, generator=generator)
+    return made
+
+
+def autoscaler(
+    kind: str, parameters: Mapping[str, Any], generator: np.random.Generator, knowledge: Knowledge | None
+) -> Autoscaler:
+    """A fresh autoscaler of ``kind``; ``knowledge`` is None where it is only checked. PolicyError as for a router."""
+    made: Autoscaler = _make("autoscaler", kind, parameters, generator=generator, knowledge=knowledge)
+    return made
+
+
+def admission(kind: str, parameters: Mapping[str, Any], generator: np.random.Generator) -> AdmissionPolicy:
+    """A fresh admission policy of ``kind``. PolicyError as for a router."""
+    made: AdmissionPolicy = _make("admission", kind, parameters, generator=generator)
     return made

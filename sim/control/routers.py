@@ -16,6 +16,8 @@ __all__ = ["LeastOutstanding", "LeastTokens", "PowerOfTwo", "RandomChoice", "Rou
 def _least(values: list[int], after: int) -> int:
     """The index of the smallest value, the first such one past ``after``, going round."""
     least = min(values)
+    if after >= len(values):  # the fleet has shrunk
+        after = -1
     if values[after + 1 - len(values)] == least:  # the very next, as in an idle fleet
         return (after + 1) % len(values)
     try:
@@ -119,17 +121,21 @@ class PowerOfTwo:
 class SessionAffinity:
     """One replica per session, by rendezvous hashing, so that adding a replica moves only its share; the rest go least outstanding."""
 
-    __slots__ = ("_fallback", "_homes")
+    __slots__ = ("_fallback", "_homes", "_version")
 
     def __init__(self) -> None:
         self._homes: dict[int, int] = {}
+        self._version = 0
         self._fallback = LeastOutstanding()
 
     def choose(self, session: int, tokens: int, fleet: FleetView) -> int:
         if session < 0:
             return self._fallback.choose(session, tokens, fleet)
+        if self._version != fleet.version:
+            self._homes.clear()
+            self._version = fleet.version
         home = self._homes.get(session, -1)
         if home < 0:
-            home = max(range(len(fleet.outstanding)), key=lambda i: stable_hash(f"{session}/{i}"))
+            home = max(range(len(fleet.ids)), key=lambda i: stable_hash(f"{session}/{fleet.ids[i]}"))
             self._homes[session] = home
         return home

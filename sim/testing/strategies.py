@@ -94,7 +94,7 @@ def _router(kind: str, seed: int) -> Router:
 def fleet_plans(draw: st.DrawFn, *, longest: int = 60, max_size: int = 16, large: bool = False) -> FleetPlan:
     """One or two deployments of 1 to 4 replicas, each behind any built-in router; open and closed loops; drained or not."""
     deployments = []
-    kinds = registry.names()
+    kinds = registry.names("router")
     for i in range(draw(st.integers(1, 2))):
         settings = draw(engine_settings(longest, large))
         if draw(st.integers(0, 9)) == 9:  # now and then the cache cannot hold the longest requests

@@ -191,7 +191,7 @@ def test_a_plug_in_that_fails_is_named_and_not_traced(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "theirs", raising=False)
     entry = EntryPoint(f"router.{name}", value, registry.GROUP)
-    monkeypatch.setattr(registry, "_plug_ins", lambda: {name: entry})
+    monkeypatch.setattr(registry, "_plug_ins", lambda family: {name: entry} if family == "router" else {})
     ended = twinfer("run", scenario, "--option", "two", "--set", f"deployments.chat.router.kind={name}", "-q")
     assert ended.code == 2
     assert len(ended.err.splitlines()) <= 2, "once, or once for the option as well"

@@ -47,7 +47,7 @@ class TestSessionAffinity(RouterConformance):
 
 
 def test_every_built_in_router_is_in_this_module() -> None:
-    assert set(BUILT_IN) <= set(registry.names())
+    assert set(BUILT_IN) <= set(registry.names("router"))
 
 
 class First:

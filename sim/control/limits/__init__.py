@@ -1,0 +1,1 @@
+"""Admission at the gateway: rate limits, concurrency limits, shedding, fair shares."""
