@@ -37,7 +37,12 @@ class Ask:
 
 @runtime_checkable
 class AdmissionPolicy(Protocol):
-    """Decides at the gateway who gets in. Several stand one behind another; the first that refuses decides."""
+    """Decides at the gateway who gets in. Several stand one behind another; the first that refuses decides.
+
+    ``reason`` is what a request that it refuses was refused for, in a few words.
+    """
+
+    reason: str
 
     def offer(self, ask: Ask, now: float) -> float:
         """:data:`ADMIT` (0): let it in now; ``REFUSE`` (inf): turn it away; else seconds that it must wait, after which it is in
