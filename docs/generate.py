@@ -15,6 +15,7 @@ from typing import Any
 
 from sim.catalog import DTYPE_BYTES
 from sim.config import units
+from sim.control import registry
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 
@@ -106,7 +107,7 @@ _NAMED = {
     "profiles": "name (`twinfer catalog profiles`) or path",
     "traces": "name (`twinfer catalog traces`) or path",
     "presets": "name (`twinfer catalog presets`) or path",
-    "routers": "name (`twinfer catalog policies`)",
+    **dict.fromkeys(registry.FAMILIES, "name (`twinfer catalog policies`)"),
     "dtypes": ", ".join(f"`{name}`" for name in DTYPE_BYTES),
     "kv_dtypes": ", ".join(f"`{name}`" for name in ("auto", *DTYPE_BYTES)),
 }

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sim.config.editor import json_schema
-    from sim.config.fleet import Cluster, Deployment, Engine, Machine, Model, Pool, Router
+    from sim.config.fleet import Cluster, Deployment, Engine, Machine, Model, Pool
     from sim.config.loading import load, load_text
+    from sim.config.policies import Router
     from sim.config.run import Precision, Run
     from sim.config.scenario import Scenario
     from sim.config.starter import KINDS, template
@@ -33,7 +34,7 @@ _HOMES = {
     "Machine": "fleet",
     "Model": "fleet",
     "Pool": "fleet",
-    "Router": "fleet",
+    "Router": "policies",
     "load": "loading",
     "load_text": "loading",
     "Precision": "run",

@@ -63,8 +63,8 @@ def _names(kind: str) -> list[str]:
         return presets.names()
     if kind == "profiles":
         return [*profiles.names(), profiles.ROOFLINE]
-    if kind == "routers":
-        return registry.names("router")
+    if kind in registry.FAMILIES:
+        return registry.names(kind)
     if kind in ("dtypes", "kv_dtypes"):
         return [*(["auto"] if kind == "kv_dtypes" else []), *catalog.DTYPE_BYTES]
     return catalog.names(kind)

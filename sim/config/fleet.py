@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from sim.config.units import shown
+from sim.config.gateway import Outlier, Queue
+from sim.config.policies import Admission, Autoscaler, Router
 from sim.config.values import Flag, Name, Part, Seconds, Share, checked, choice, fault, real, whole
 
 if TYPE_CHECKING:
     from sim.catalog import Gpu
 
-__all__ = ["Cluster", "Deployment", "Engine", "Machine", "Model", "Pool", "Router"]
+__all__ = ["Cluster", "Deployment", "Engine", "Machine", "Model", "Pool"]
 
 MAX_LEN = 100_000_000
 
@@ -201,47 +202,6 @@ class Engine(Part):
         return self
 
 
-class Router(BaseModel):
-    """Which replica gets a request. Keys other than ``kind`` are the policy's own parameters."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    kind: str = Field(
-        default="round-robin",
-        description="A built-in router or a registered plug-in's.",
-        json_schema_extra={"x-names": "routers"},
-    )
-
-    @field_validator("kind", mode="before")
-    @classmethod
-    def _known(cls, kind: Any) -> str:
-        from sim.control import registry
-        from sim.errors import did_you_mean
-
-        known = registry.names("router")
-        if kind not in known:
-            near = did_you_mean(kind, known) if isinstance(kind, str) else ""
-            raise ValueError(f"{shown(kind)} is not a router{near}; there are {', '.join(known)}")
-        return str(kind)
-
-    @model_validator(mode="after")
-    def _parameters_fit(self) -> Router:
-        from sim.control import registry
-        from sim.errors import PolicyError
-        from sim.kernel.streams import generator
-
-        try:
-            registry.router(self.kind, self.parameters, generator(0, 0, "check"))
-        except PolicyError as error:
-            raise fault(str(error)) from None
-        return self
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The policy's own parameters."""
-        return dict(self.__pydantic_extra__ or {})
-
-
 class Deployment(Part):
     """Equal replicas of one model behind one router."""
 
@@ -258,3 +218,18 @@ class Deployment(Part):
     )
     engine: Engine = Field(default_factory=Engine, description="Engine settings.")
     router: Router = Field(default_factory=Router, description="How requests are spread over replicas.")
+    autoscaler: Autoscaler | None = Field(
+        default=None, description="Who changes the number of replicas. Default: nobody."
+    )
+    admission: tuple[Admission, ...] = Field(
+        default=(), description="Who is let in: policies one behind another, all of which must."
+    )
+    queue: Queue = Field(default_factory=Queue, description="The line at the gateway.")
+    outlier: Outlier | None = Field(
+        default=None, description="How replicas that fail are avoided. Default: they are not."
+    )
+    on_loss: Annotated[Literal["fail", "retry", "migrate"], choice("fail", "retry", "migrate")] = Field(
+        default="fail",
+        description="What becomes of requests whose replica is lost: their client gets an error; the gateway sends them again; or"
+        " another replica goes on from the tokens there are.",
+    )

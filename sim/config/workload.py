@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sim.config import units
+from sim.config.gateway import Cascade, Client
 from sim.config.metrics import LATENCIES
+from sim.config.policies import PoolChoice
 from sim.config.units import number, shown
 from sim.config.values import (
     RATE_SCHEMA,
@@ -338,6 +340,18 @@ class Workload(Part):
     name: Name = Field(description="What reports and paths call it.")
     model: Name = Field(description="One of the scenario's models.")
     deployment: Name | None = Field(default=None, description="Who serves it; needed where several serve the model.")
+    deployments: tuple[Name, ...] = Field(
+        default=(), description="Several who can serve it, in place of one: the gateway chooses for each request."
+    )
+    choice: PoolChoice | None = Field(
+        default=None, description="How the gateway chooses among deployments. Default: cheapest-first."
+    )
+    cascade: Cascade | None = Field(
+        default=None, description="Where requests go on to whose answer is not good enough. Default: nowhere."
+    )
+    client: Client | None = Field(
+        default=None, description="What its clients do when an answer is late or an error. Default: they wait."
+    )
     tenant: Name = Field(default="default", description="Whose requests these are.")
     priority: Annotated[int, whole(-(2**31), 2**31)] = Field(
         default=0, description="Lower is more important; counts where the engine's scheduling_policy is priority."

@@ -1,19 +1,21 @@
 """The data plane: arrivals, routing and every replica's steps, in one lean calendar. SimPy keeps the clock of all that decides.
 
-Events at equal times: arrivals first (in table order, closed-loop re-issues after), then step ends by replica. A finished request
-leaves before its replica's next step is formed. A closed-loop user who does not think re-issues at the very time its request ended:
-that request arrives after all step ends of that time, since no client answers in no time.
+Events at equal times: arrivals first (in table order, closed-loop re-issues after), then step ends by replica, then what the
+gateway was to be reminded of. A finished request leaves before its replica's next step is formed. A closed-loop user who does not
+think re-issues at the very time its request ended: that request arrives after all step ends of that time, since no client answers in
+no time.
 """
 
 from __future__ import annotations
 
-import operator
 from heapq import heappop, heappush, heapreplace
 from typing import Final
 
-from sim.control.plan import DeploymentPlan, FleetPlan
-from sim.control.router import FleetView
-from sim.errors import PolicyError
+from sim.control.floor import Floor
+from sim.control.plan import FleetPlan
+from sim.control.router import Look
+from sim.control.station import Station
+from sim.perf.steptable import StepTable
 from sim.serving.ledger import REJECTED, Ledger
 from sim.serving.replica import Replica
 
@@ -22,85 +24,44 @@ __all__ = ["Fleet", "simulate"]
 _NEVER: Final = float("inf")
 
 
-class _Station:
-    """A deployment at work: its replicas, and what a request meets on its way to one."""
-
-    __slots__ = ("first", "most_tokens", "plan", "replicas", "router", "view")
-
-    def __init__(self, plan: DeploymentPlan, first: int, ledger: Ledger) -> None:
-        settings = plan.settings
-        self.plan = plan
-        self.first = first  # index of its first replica in the fleet
-        self.replicas = [Replica(first + i, settings, plan.step, ledger) for i in range(plan.replicas)]
-        self.router = plan.router()
-        self.view = FleetView(plan.replicas)
-        # a request's last token is never written to the cache
-        self.most_tokens = min(settings.max_model_len, (settings.kv_blocks - 1) * settings.block_size + 1)
-
-    def choose(self, session: int, tokens: int) -> int:
-        """The router's choice. PolicyError when there is no such replica, or when the router fails."""
-        try:
-            choice = operator.index(self.router.choose(session, tokens, self.view))
-        except Exception as fault:
-            import traceback
-
-            frame = traceback.extract_tb(fault.__traceback__)[-1]
-            place, said = f"{frame.filename}:{frame.lineno}", f"{type(fault).__name__}: {fault}"
-            raise PolicyError(f"deployments.{self.plan.name}.router: failed: {said} ({place})") from fault
-        if not 0 <= choice < len(self.replicas):
-            raise PolicyError(
-                f"deployments.{self.plan.name}.router: chose replica {choice}; there are {len(self.replicas)}, from 0"
-            )
-        return choice
-
-
-class Fleet:
+class Fleet(Floor):
     """All deployments of one replication, advanced in bulk by :meth:`advance`; what happened is in ``ledger``."""
 
     def __init__(self, plan: FleetPlan) -> None:
-        table = plan.table
-        arrivals: list[float] = table.arrival.tolist()
-        self.plan = plan
-        self.prompt: list[int] = table.prompt_tokens.tolist()
-        self.output: list[int] = table.output_tokens.tolist()
-        self.priority: list[int] = table.priority.tolist()
-        self.session: list[int] = table.session.tolist()
-        self.workload: list[int] = table.workload.tolist()
+        self.replicas: list[Replica] = []
+        super().__init__(plan)
+        arrivals = self.ledger.arrival
         self.open_rows = sum(1 for t in arrivals if t == t)  # closed-loop rows (NaN) come last
         self.cursor = 0
-        self.ledger = Ledger(arrivals, sum(d.replicas for d in plan.deployments))
-        self.stations: list[_Station] = []
-        self.replicas: list[Replica] = []
-        self.owner: list[_Station] = []  # of each replica
-        for deployment in plan.deployments:
-            station = _Station(deployment, len(self.replicas), self.ledger)
-            self.stations.append(station)
-            self.replicas += station.replicas
-            self.owner += [station] * deployment.replicas
-        self.station_of = [self.stations[number] for number in plan.deployment_of]
         self.calendar: list[tuple[float, int]] = [(_NEVER, -1)]  # (step end, replica), and one that is never reached
         # closed loops: rows not yet issued, by workload; issues to come, in order
         self.think: dict[int, float] = {loop.workload: loop.think for loop in plan.closed_loops}
         self.supply: dict[int, list[int]] = {loop.workload: [] for loop in plan.closed_loops}
         for row in range(len(arrivals) - 1, self.open_rows - 1, -1):
             self.supply[self.workload[row]].append(row)
-        self.issues: list[tuple[float, int, int, int]] = []  # (when, 1 if born then, issue number, row)
+        # (when, 1 if after the step ends of that moment, number of the entry, row; or -1 - code of a reminder)
+        self.issues: list[tuple[float, int, int, int]] = []
         self.issue_number = 0
+        self.to_come = 0  # rows among the issues
+        for number, deployment in enumerate(plan.deployments):
+            for _ in range(deployment.replicas):
+                self.open(self.create(number), 0.0)
         for loop in plan.closed_loops:
             for _ in range(loop.users):
                 self._issue(loop.workload, 0.0, 0)
 
     def advance(self, until: float) -> bool:
-        """Process every event up to and at ``until``. False when nothing is left to happen."""
+        """Process every event up to and at ``until``, or to the first notice. False when nothing is left to happen."""
         calendar = self.calendar
         replicas = self.replicas
         issues = self.issues
+        notices = self.notices
         arrivals = self.ledger.arrival
         cursor = self.cursor
         open_rows = self.open_rows
         next_open = arrivals[cursor] if cursor < open_rows else _NEVER
         last = self.ledger.end_time
-        while True:
+        while not notices:
             arrival = next_open
             late = False
             if issues and issues[0][0] < arrival:
@@ -120,6 +81,8 @@ class Fleet:
                 replica.begin(end)
                 if replica.end == _NEVER:
                     heappop(calendar)
+                    if index in self.closed:
+                        notices.append((end, "drained", index))
                 else:
                     heapreplace(calendar, (replica.end, index))
                 last = end
@@ -132,52 +95,65 @@ class Fleet:
                     next_open = arrivals[cursor] if cursor < open_rows else _NEVER
                 else:
                     row = heappop(issues)[3]
+                    if row < 0:
+                        gateway = self.gateway
+                        if gateway is not None and gateway.remind(-1 - row, arrival):
+                            last = arrival
+                        continue
+                    self.to_come -= 1
                     arrivals[row] = arrival
                 self._arrive(row, arrival, late)
                 last = arrival
         self.cursor = cursor
         self.ledger.end_time = last
-        return len(calendar) > 1 or next_open != _NEVER or bool(issues)
+        if next_open != _NEVER or self.to_come:
+            return True
+        return len(calendar) > 1 if self.gateway is None else self.gateway.open > 0
 
     def _arrive(self, row: int, now: float, late: bool) -> None:
         ledger = self.ledger
         ledger.issued += 1
         station = self.station_of[self.workload[row]]
-        prompt = self.prompt[row]
-        output = self.output[row]
-        tokens = prompt + output
-        if tokens > station.most_tokens:
-            self._reject(row, "max_model_len" if tokens > station.plan.settings.max_model_len else "kv_capacity", now)
+        gateway = self.gateway
+        if gateway is not None:
+            gateway.arrive(row, station, now, late)
             return
-        choice = station.choose(self.session[row], tokens) if len(station.replicas) > 1 else 0
-        view = station.view
-        view.outstanding[choice] += 1
-        view.tokens[choice] += tokens
+        prompt = self.prompt[row]
+        tokens = prompt + self.output[row]
+        if tokens > station.most_tokens:
+            ledger.outcome[row] = REJECTED
+            ledger.reason[row] = station.refusal(tokens)
+            ledger.end[row] = now
+            if row >= self.open_rows:
+                self.reissue(row, now)
+            return
+        position = 0
+        if len(station.eligible) > 1:
+            position = station.choose(self.session[row], prompt, tokens, now)
         ledger.area -= now  # and its end is added
-        replica = station.replicas[choice]
-        ledger.replica[row] = replica.index
-        if replica.arrive(row, prompt, output, self.priority[row], now, late):
-            heappush(self.calendar, (replica.end, replica.index))
+        self.deliver(row, station, position, now, late)
 
     def _release(self, finished: list[int], index: int, now: float) -> None:
         station = self.owner[index]
-        view = station.view
-        choice = index - station.first
-        view.outstanding[choice] -= len(finished)
+        position = self.position[index]
+        tokens = 0
+        for row in finished:
+            tokens += self.prompt[row] + self.output[row]
+        if position >= 0:
+            station.view.outstanding[position] -= len(finished)
+            station.view.tokens[position] -= tokens
+        else:
+            station.released(self.ordinal[index], len(finished), tokens)
+        gateway = self.gateway
+        if gateway is not None:
+            gateway.served(station, index, finished, now)
+            return
         self.ledger.area += now * len(finished)
         for row in finished:
-            view.tokens[choice] -= self.prompt[row] + self.output[row]
             if row >= self.open_rows:
-                self._reissue(row, now)
+                self.reissue(row, now)
 
-    def _reject(self, row: int, reason: str, now: float) -> None:
-        self.ledger.outcome[row] = REJECTED
-        self.ledger.reason[row] = reason
-        self.ledger.end[row] = now
-        if row >= self.open_rows:
-            self._reissue(row, now)
-
-    def _reissue(self, row: int, now: float) -> None:
+    def reissue(self, row: int, now: float) -> None:
         """The user whose request ``row`` ended issues the next."""
         workload = self.workload[row]
         think = self.think[workload]
@@ -187,7 +163,50 @@ class Fleet:
         supply = self.supply[workload]
         if supply and when < self.plan.horizon:
             self.issue_number += 1
+            self.to_come += 1
             heappush(self.issues, (when, born, self.issue_number, supply.pop()))
+
+    # what the gateway and the cluster need (sim.control.floor)
+
+    def at(self, when: float, code: int) -> None:
+        self.issue_number += 1
+        heappush(self.issues, (when, 1, self.issue_number, -1 - code))
+
+    def look(self, replica: int, now: float) -> Look:
+        running, waiting, used = self.replicas[replica].snapshot(now)
+        blocks = self.owner[replica].plan.settings.kv_blocks - 1
+        return Look(running, waiting, used / blocks, blocks)
+
+    def busy(self, replica: int, now: float) -> float:
+        return self.replicas[replica].busy_at(now)
+
+    def make(self, number: int, station: Station) -> None:
+        self.replicas.append(Replica(number, station.plan.settings, station.plan.step, self.ledger))
+
+    def submit(self, replica: int, row: int, now: float, late: bool) -> None:
+        found = self.replicas[replica]
+        if found.arrive(row, self.prompt[row], self.output[row], self.priority[row], now, late):
+            heappush(self.calendar, (found.end, replica))
+
+    def abort(self, replica: int, row: int, now: float) -> None:
+        self._cut_short(replica, self.replicas[replica].abort(row, now, True))
+
+    def retable(self, replica: int, table: StepTable, now: float) -> None:
+        self._cut_short(replica, self.replicas[replica].retable(table, now))
+
+    def _cut_short(self, replica: int, changed: bool) -> None:
+        end = self.replicas[replica].end
+        if changed and end != _NEVER:
+            heappush(self.calendar, (end, replica))
+
+    def destroy(self, replica: int, now: float) -> list[int]:
+        return self.replicas[replica].kill(now)
+
+    def held(self, replica: int) -> list[int]:
+        return self.replicas[replica].requests()
+
+    def idle(self, replica: int) -> bool:
+        return self.replicas[replica].end == _NEVER
 
     def finish(self) -> Ledger:
         """Close the books of a fleet that will not be advanced further: spans in progress, and the totals replicas keep themselves."""
@@ -204,13 +223,17 @@ class Fleet:
             ledger.peak_running[index] = replica.scheduler.most_running
             ledger.peak_blocks[index] = replica.scheduler.peak_blocks
             ledger.itl.total += replica.decode_seconds
-        for station in self.stations:
-            ledger.area += sum(station.view.outstanding) * ledger.end_time
+        if self.gateway is not None:
+            ledger.area += self.gateway.open * ledger.end_time
+        else:
+            for station in self.stations:
+                ledger.area += sum(station.view.outstanding) * ledger.end_time
         return ledger
 
 
 def simulate(plan: FleetPlan) -> Ledger:
     """Run one replication of ``plan`` to its end, without control processes."""
     fleet = Fleet(plan)
-    fleet.advance(_NEVER if plan.drain else plan.horizon)
+    while fleet.advance(_NEVER if plan.drain else plan.horizon) and fleet.notices:
+        fleet.notices.clear()
     return fleet.finish()

@@ -20,11 +20,9 @@ from sim.errors import PolicyError, did_you_mean
 if TYPE_CHECKING:
     import numpy as np
 
-    from sim.control.limits.ask import AdmissionPolicy
     from sim.control.router import Router
-    from sim.control.scaling.view import Autoscaler, Knowledge
 
-__all__ = ["FAMILIES", "GROUP", "admission", "autoscaler", "names", "parameters", "router"]
+__all__ = ["FAMILIES", "GROUP", "check", "make", "names", "parameters", "router"]
 
 GROUP = "twinfer.policies"
 
@@ -39,6 +37,9 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
     "autoscaler": {},
     "admission": {},
+    "pools": {},
+    "client": {"default": "sim.control.clients.client:Client"},
+    "outlier": {"envoy": "sim.control.clients.outliers:OutlierDetection"},
 }
 """The built-in policies of each family: name to ``module:class``."""
 
@@ -46,6 +47,9 @@ _CALLS = {
     "router": ("choose", "choose(session, tokens, fleet)"),
     "autoscaler": ("decide", "decide(view)"),
     "admission": ("offer", "offer(ask, now)"),
+    "pools": ("choose", "choose(prompt_tokens, output_tokens, pools, now)"),
+    "client": ("failed", "failed(now, attempt, previous, reason, u)"),
+    "outlier": ("report", "report(host, now, ok)"),
 }
 _GIVEN = ("generator", "knowledge")  # not the scenario's to give
 
@@ -92,11 +96,13 @@ def _policy(family: str, kind: str) -> Any:
 
 def parameters(family: str, kind: str) -> dict[str, inspect.Parameter]:
     """The parameters that a scenario may give the policy, with their annotations and defaults."""
-    accepted = inspect.signature(_policy(family, kind)).parameters
+    accepted = inspect.signature(_policy(family, kind), eval_str=True).parameters
     return {name: parameter for name, parameter in accepted.items() if name not in _GIVEN}
 
 
-def _make(family: str, kind: str, given: Mapping[str, Any], **extras: Any) -> Any:
+def make(family: str, kind: str, given: Mapping[str, Any], **extras: Any) -> Any:
+    """A fresh policy. ``extras`` are given to those that name such a parameter. PolicyError when there is none of that name, or its
+    parameters do not fit."""
     policy = _policy(family, kind)
     accepted = inspect.signature(policy).parameters
     arguments = dict(given)
@@ -120,21 +126,14 @@ def _make(family: str, kind: str, given: Mapping[str, Any], **extras: Any) -> An
     return made
 
 
+def check(family: str, kind: str, parameters: Mapping[str, Any]) -> None:
+    """PolicyError unless a policy of that name takes these parameters."""
+    from sim.kernel.streams import generator
+
+    make(family, kind, parameters, generator=generator(0, 0, "check"), knowledge=None)
+
+
 def router(kind: str, parameters: Mapping[str, Any], generator: np.random.Generator) -> Router:
     """A fresh router of ``kind``. PolicyError when there is none of that name, or its parameters do not fit."""
-    made: Router = _make("router", kind, parameters, generator=generator)
-    return made
-
-
-def autoscaler(
-    kind: str, parameters: Mapping[str, Any], generator: np.random.Generator, knowledge: Knowledge | None
-) -> Autoscaler:
-    """A fresh autoscaler of ``kind``; ``knowledge`` is None where it is only checked. PolicyError as for a router."""
-    made: Autoscaler = _make("autoscaler", kind, parameters, generator=generator, knowledge=knowledge)
-    return made
-
-
-def admission(kind: str, parameters: Mapping[str, Any], generator: np.random.Generator) -> AdmissionPolicy:
-    """A fresh admission policy of ``kind``. PolicyError as for a router."""
-    made: AdmissionPolicy = _make("admission", kind, parameters, generator=generator)
+    made: Router = make("router", kind, parameters, generator=generator)
     return made
