@@ -12,8 +12,10 @@ Every value is on the time grid (:mod:`sim.kernel.clock`), so a span of equal de
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any, Final
+
+from sim.kernel.clock import on_grid
 
 __all__ = ["StepTable", "snap"]
 
@@ -48,6 +50,7 @@ class StepTable:
     """
 
     __slots__ = (
+        "_outside",
         "_slabs",
         "attention_base",
         "attention_slope",
@@ -62,7 +65,6 @@ class StepTable:
         "measured_tokens",
         "mixed",
         "mixed_n_grid",
-        "outside",
         "past_grid",
         "prefill",
         "sample",
@@ -115,8 +117,50 @@ class StepTable:
         self.lines = [
             ([int(knot) for knot in knots[n]], base[n], slope[n], spread_decode[n]) for n in range(len(knots))
         ]
-        self.outside = 0  # steps (a span of decodes counts once) priced outside what was measured
+        self._outside = [0]  # shared with the tables scaled from this one
         self._slabs: dict[int, list[list[list[float]]]] = {}
+
+    @property
+    def outside(self) -> int:
+        """Steps (a span of decodes counts once) priced outside what was measured, by this table and those scaled from it."""
+        return self._outside[0]
+
+    @outside.setter
+    def outside(self, steps: int) -> None:
+        self._outside[0] = steps
+
+    def scaled(self, factor: float) -> StepTable:
+        """The same steps taking ``factor`` times as long (2.0: half as fast), on the time grid again.
+
+        Its steps outside what was measured count with this table's. ValueError unless ``factor`` is above 0 and finite.
+        """
+        if not (factor > 0.0 and isfinite(factor)):
+            raise ValueError(f"factor must be above 0 and finite, not {factor}")
+        knots = self.knots
+        base, slope = _scaled_lines(knots, self.base, self.slope, factor)
+        attention_base, attention_slope = _scaled_lines(knots, self.attention_base, self.attention_slope, factor)
+        table = StepTable(
+            knots=knots,
+            base=base,
+            slope=slope,
+            attention_base=attention_base,
+            attention_slope=attention_slope,
+            gemm=[on_grid(factor * seconds) for seconds in self.gemm],
+            sample=[on_grid(factor * seconds) for seconds in self.sample],
+            host=on_grid(factor * self.host),
+            chunk_grid=self.chunk_grid,
+            past_grid=self.past_grid,
+            prefill=[[on_grid(factor * seconds) for seconds in row] for row in self.prefill],
+            context_grid=self.context_grid,
+            mixed_n_grid=self.mixed_n_grid,
+            mixed=None if self.mixed is None else factor * self.mixed,  # what is read off it is put on the grid then
+            spread_decode=[factor * seconds for seconds in self.spread_decode],  # likewise
+            spread_mixed=[factor * seconds for seconds in self.spread_mixed],
+            measured_tokens=self.measured_tokens,
+            measured_sequences=self.measured_sequences,
+        )
+        table._outside = self._outside
+        return table
 
     def decode_step(self, n: int, context: int, spread: int) -> float:
         """Seconds of one decode-only step; ``context`` and ``spread`` as in :class:`sim.serving.step.Step`."""
@@ -188,6 +232,39 @@ class StepTable:
         slab: list[list[list[float]]] = (self.mixed[i] + weight * (self.mixed[i + 1] - self.mixed[i])).tolist()
         self._slabs[n] = slab
         return slab
+
+
+def _scaled_lines(
+    knots: list[list[float]], base: list[list[float]], slope: list[list[float]], factor: float
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Bases and slopes of ``factor`` times the lines, on the grid; pieces that met still meet.
+
+    What rounding a slope to the grid leaves over at the end of its piece, the next piece makes up for.
+    """
+    bases: list[list[float]] = []
+    slopes: list[list[float]] = []
+    for ends, starts, rises in zip(knots, base, slope, strict=True):
+        bases.append([])
+        slopes.append([])
+        knot = reached = before = (
+            0.0  # where the piece begins; the scaled line there, and the line itself, from the left
+        )
+        for piece in range(len(starts)):
+            jump = starts[piece] + rises[piece] * knot - before
+            start = reached + on_grid(factor * jump)
+            rise = on_grid(factor * rises[piece])
+            if piece < len(ends):
+                end = ends[piece]
+                before = starts[piece] + rises[piece] * end
+                rise = on_grid((factor * before - start) / (end - knot))
+                if rises[piece] >= 0.0 > rise:
+                    rise = 0.0
+                reached = start + rise * (end - knot)
+            bases[-1].append(start - rise * knot)
+            slopes[-1].append(rise)
+            if piece < len(ends):
+                knot = ends[piece]
+    return bases, slopes
 
 
 def _cell(grid: list[float], x: float) -> tuple[int, float]:

@@ -6,11 +6,12 @@ from bisect import bisect_right
 from math import ceil
 from typing import Final
 
-__all__ = ["FAILED", "OK", "OUTCOMES", "REJECTED", "UNFINISHED", "ItlHistogram", "Ledger"]
+__all__ = ["FAILED", "OK", "OUTCOMES", "REJECTED", "TIMEOUT", "UNFINISHED", "ItlHistogram", "Ledger"]
 
 OUTCOMES: Final = ("ok", "rejected", "timeout", "failed", "unfinished")
 OK: Final = 0
 REJECTED: Final = 1
+TIMEOUT: Final = 2
 FAILED: Final = 3
 UNFINISHED: Final = 4
 
@@ -67,6 +68,8 @@ class Ledger:
     ``replica`` is the global index (deployments in order, replicas within), -1 if never routed; ``outcome`` indexes OUTCOMES.
     Per replica: ``busy`` seconds in steps, ``steps``, ``sequence_seconds`` (Σ sequences x step time, so the mean batch is
     that over busy), ``prefill_tokens`` and ``decode_tokens`` scheduled, ``peak_running``, ``peak_blocks``.
+    ``lost``: seconds a request was preempted: from each preemption to its next token, or to its abort or its replica's death.
+    Rows and replicas may be added while the simulation runs.
     """
 
     __slots__ = (
@@ -79,6 +82,7 @@ class Ledger:
         "first_token",
         "issued",
         "itl",
+        "lost",
         "outcome",
         "peak_blocks",
         "peak_running",
@@ -99,6 +103,7 @@ class Ledger:
         self.end = [_NAN] * rows
         self.replica = [-1] * rows
         self.preemptions = [0] * rows
+        self.lost = [0.0] * rows
         self.outcome = [UNFINISHED] * rows
         self.reason: dict[int, str] = {}
         self.itl = ItlHistogram()
@@ -112,3 +117,28 @@ class Ledger:
         self.area = 0.0  # time integral of requests in the system, counted apart from the rows: for Little's law
         self.issued = 0  # rows that arrived (closed-loop rows past the horizon never do)
         self.end_time = 0.0  # when the last thing happened
+
+    def add_row(self, arrival: float) -> int:
+        """One more request, which arrives at ``arrival`` (NaN: not known yet). Its row."""
+        row = len(self.arrival)
+        self.arrival.append(arrival)
+        self.scheduled.append(_NAN)
+        self.first_token.append(_NAN)
+        self.end.append(_NAN)
+        self.replica.append(-1)
+        self.preemptions.append(0)
+        self.lost.append(0.0)
+        self.outcome.append(UNFINISHED)
+        return row
+
+    def add_replica(self) -> int:
+        """One more replica. Its index."""
+        index = len(self.busy)
+        self.busy.append(0.0)
+        self.steps.append(0)
+        self.sequence_seconds.append(0.0)
+        self.prefill_tokens.append(0)
+        self.decode_tokens.append(0)
+        self.peak_running.append(0)
+        self.peak_blocks.append(0)
+        return index

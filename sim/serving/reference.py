@@ -15,6 +15,7 @@ from typing import Final
 
 import simpy
 
+from sim.errors import SimulationError
 from sim.perf.steptable import StepTable
 from sim.serving.ledger import OK, Ledger
 from sim.serving.settings import EngineSettings
@@ -122,6 +123,15 @@ class Scheduler:
         request = Request(id, prompt_tokens, output_tokens, priority, arrival)
         self._requests[id] = request
         self._waiting.append(request)
+
+    def remove(self, id: int) -> None:
+        """Request ``id`` leaves before its end, or without waiting for the next step after it; nothing if it is not here."""
+        for requests in (self._waiting, self._running, self._leaving):
+            for request in list(requests):
+                if request.id == id:
+                    requests.remove(request)
+                    self._free.extend(request.blocks)
+                    self._requests.pop(id, None)
 
     def schedule(self) -> Step | None:
         """Form the next step, or None when there is nothing that can run.
@@ -308,6 +318,12 @@ class Replica:
         self._last_token: dict[int, float] = {}
         self._async = settings.async_scheduling
         self._inbox: list[tuple[int, int, int, int, float]] = []
+        self._aborted: set[int] = set()  # still here, but nobody takes their tokens
+        self._unseen: set[int] = set()  # of these, those whose abort the step formed next is too early for
+        self._preempted_at: dict[int, float] = {}  # requests that have had no token since
+        self._step: Step | None = None  # the one in progress
+        self._begun = 0.0
+        self.dead = False
         self._woken_at = -1.0
         self._wake: simpy.Event | None = None
         env.process(self._run())
@@ -317,8 +333,10 @@ class Replica:
 
         With asynchronous scheduling the step after the one in progress has been formed already, so the request has to wait
         for the one after that. Those who come at the very moment at which an idle replica starts (and not ``late``, after
-        the step ends of that moment) are in time for its second step.
+        the step ends of that moment) are in time for its second step. SimulationError when the replica is dead.
         """
+        if self.dead:
+            raise SimulationError(f"request {row} was sent to replica {self._index}, which is dead")
         request = (row, prompt_tokens, output_tokens, priority, self._env.now)
         if self._wake is not None:
             self.scheduler.add(*request)
@@ -327,10 +345,79 @@ class Replica:
             wake._value = None
             self._env.schedule(wake, priority=simpy.events.URGENT)
             self._woken_at = self._env.now
-        elif self._async and (late or self._woken_at != self._env.now):
+        elif self._next_is_formed(late):
             self._inbox.append(request)
         else:
             self.scheduler.add(*request)
+
+    def _next_is_formed(self, late: bool) -> bool:
+        return self._async and (late or self._woken_at != self._env.now)
+
+    def abort(self, row: int, late: bool = True) -> None:
+        """Request ``row`` leaves before its end, as vLLM's engine lets it; a row that is not here changes nothing.
+
+        The engine sees aborts when the step in progress ends, before it looks at that step's output: nobody gets the tokens of
+        an aborted request from now on. One that waits is gone, one that runs leaves then; but if the next step has been formed
+        already, only after that one, which it is part of when it was running or is admitted there.
+        """
+        if row not in self.requests():
+            return
+        self._count_lost(row)
+        self._last_token.pop(row, None)
+        if any(request[0] == row for request in self._inbox):
+            self._inbox = [request for request in self._inbox if request[0] != row]
+        elif self._next_is_formed(late):
+            self._aborted.add(row)
+            self._unseen.add(row)
+        elif row in self.scheduler.waiting:
+            self.scheduler.remove(row)
+        else:
+            self._aborted.add(row)
+
+    def kill(self) -> list[int]:
+        """The replica dies. The rows that were in it, ascending, but for the aborted.
+
+        The step in progress is lost: the time it has taken is counted, its tokens are not.
+        """
+        rows = self.requests()
+        for row in rows:
+            self._count_lost(row)
+        if self._step is not None:
+            seconds = self._env.now - self._begun
+            self._ledger.busy[self._index] += seconds
+            self._ledger.sequence_seconds[self._index] += self._step.sequences * seconds
+        self.scheduler = Scheduler(self.scheduler.settings)
+        self._inbox = []
+        self._aborted = set()
+        self._step = None
+        self.dead = True
+        return rows
+
+    def retable(self, table: StepTable) -> None:
+        """Steps that begin from now on take the times of ``table``."""
+        self._table = table
+
+    def requests(self) -> list[int]:
+        """The rows in it, ascending, but for the aborted."""
+        rows = self.scheduler.running + self.scheduler.waiting + [request[0] for request in self._inbox]
+        return sorted(row for row in rows if row not in self._aborted)
+
+    @property
+    def held(self) -> int:
+        """How many ``requests()`` are."""
+        return len(self.requests())
+
+    def _see_aborts(self, step: Step | None) -> None:
+        """``step`` has been formed; who was aborted before that, too late for it, leaves now, or when it ends if it runs them."""
+        for row in sorted(self._unseen):
+            if step is None or not step.scheduled or row not in self.scheduler.running:
+                self.scheduler.remove(row)
+                self._aborted.discard(row)
+        self._unseen = set()
+
+    def _count_lost(self, row: int) -> None:
+        if row in self._preempted_at:
+            self._ledger.lost[row] += self._env.now - self._preempted_at.pop(row)
 
     def _open_inbox(self) -> None:
         for request in self._inbox:
@@ -348,25 +435,39 @@ class Replica:
         ledger, index = self._ledger, self._index
         while True:
             step = self.scheduler.schedule()
+            if step is not None:
+                self._note_preempted(step)
+            self._see_aborts(step)
             self._open_inbox()
             if step is None and self._async:
                 step = self.scheduler.schedule()  # what was held back is there now
+                if step is not None:
+                    self._note_preempted(step)
             if step is None:
                 self._wake = self._env.event()
                 yield self._wake
                 continue
-            for row in step.preempted:
-                ledger.preemptions[row] += 1
             if not step.scheduled:
                 continue  # it only preempted: no time passes
             for row in step.admitted:
-                if isnan(ledger.scheduled[row]):
+                if isnan(ledger.scheduled[row]) and row not in self._aborted:
                     ledger.scheduled[row] = self._env.now
             ledger.peak_running[index] = max(ledger.peak_running[index], len(self.scheduler.running))
             ledger.peak_blocks[index] = max(ledger.peak_blocks[index], step.blocks_held)
             seconds = self.price(step)
+            self._step = step
+            self._begun = self._env.now
             yield at(self._env, seconds, STEP_END + index)
+            if self.dead:
+                return
+            self._step = None
             self._commit(step, seconds)
+
+    def _note_preempted(self, step: Step) -> None:
+        for row in step.preempted:
+            self._ledger.preemptions[row] += 1
+            if row not in self._aborted:
+                self._preempted_at.setdefault(row, self._env.now)
 
     def _commit(self, step: Step, seconds: float) -> None:
         ledger, index, now = self._ledger, self._index, self._env.now
@@ -379,9 +480,15 @@ class Replica:
         before = {row: self.scheduler.num_outputs(row) for row in step.scheduled}
         finished = self.scheduler.commit()
         for row in step.scheduled:
-            if row in finished or self.scheduler.num_outputs(row) > before[row]:
+            if (row in finished or self.scheduler.num_outputs(row) > before[row]) and row not in self._aborted:
                 self._token(row, now)
-        for row in finished:
+        gone = self._aborted - self._unseen
+        for row in gone:
+            self.scheduler.remove(row)
+        reported = [row for row in finished if row not in self._aborted]
+        self._aborted = self._aborted - gone - set(finished)
+        self._unseen -= set(finished)
+        for row in reported:
             del self._last_token[row]
             ledger.end[row] = now
             ledger.outcome[row] = OK
@@ -393,3 +500,4 @@ class Replica:
         else:
             self._ledger.first_token[row] = now
         self._last_token[row] = now
+        self._count_lost(row)

@@ -10,6 +10,7 @@ from bisect import bisect_left
 from math import ceil, sqrt
 from typing import Final
 
+from sim.errors import SimulationError
 from sim.perf.steptable import StepTable
 from sim.serving.ledger import OK, Ledger
 from sim.serving.scheduler import Scheduler
@@ -22,17 +23,26 @@ _NEVER: Final = float("inf")
 
 
 class Replica:
-    """A scheduler with its step times. ``index`` is its place in the fleet; ``end`` is inf while it is idle."""
+    """A scheduler with its step times. ``index`` is its place in the fleet; ``end`` is inf while it is idle.
+
+    ``arrive``, ``abort``, ``kill`` and ``retable`` come from outside, at any time but between ``complete`` and ``begin``; they are
+    ``late`` when the steps that end at that moment have ended.
+    """
 
     __slots__ = (
+        "_aborted",
         "_ahead",
+        "_closed",
+        "_disturbed",
         "_first",
         "_gaps",
         "_growth",
         "_idle_seconds",
         "_inbox",
+        "_preempted",
         "_repeats",
         "_start",
+        "dead",
         "decode_seconds",
         "decode_tokens",
         "end",
@@ -64,6 +74,12 @@ class Replica:
         self._ahead = 1 if settings.async_scheduling else 0  # steps formed before the one in progress has ended
         self._inbox: list[tuple[int, int, int, int, float]] = []  # arrived too late for the step that is formed next
         self._gaps: dict[int, float] = {}  # requests cut off between two tokens: when they had the last one
+        self._preempted: dict[int, float] = {}  # requests that have had no token since: when it happened first
+        # requests that will leave: from which step of the span on nobody takes their tokens, and which is their last
+        self._aborted: dict[int, tuple[int, int]] = {}
+        self._closed = False  # the step after the span was formed already, as one more of it
+        self._disturbed = False  # there are such requests, or it was
+        self.dead = False
 
     def arrive(
         self, row: int, prompt_tokens: int, output_tokens: int, priority: int, now: float, late: bool = False
@@ -71,9 +87,12 @@ class Replica:
         """Queue request ``row`` at ``now``. True when ``end`` changed: a step began, or the span was cut for it.
 
         A step that ends at ``now`` sees it, unless it is ``late``: then the step after that one is the first that can.
+        SimulationError when the replica is dead.
         """
         scheduler = self.scheduler
         if self.end == _NEVER:
+            if self.dead:
+                raise SimulationError(f"request {row} was sent to replica {self.index}, which is dead")
             self._idle_seconds += now - self._start
             scheduler.add(row, prompt_tokens, output_tokens, priority, now)
             self.begin(now)
@@ -84,11 +103,7 @@ class Replica:
             self._inbox.append((row, prompt_tokens, output_tokens, priority, now))
             return False
         scheduler.add(row, prompt_tokens, output_tokens, priority, now)
-        if 0 < step < self._repeats and scheduler.may_admit_newest(row, prompt_tokens):
-            self._repeats = step
-            self.end = self._start + self._lasting(step)
-            return True
-        return False
+        return 0 < step < self._repeats and scheduler.may_admit_newest(row, prompt_tokens) and self._cut(step)
 
     def complete(self, now: float) -> list[int]:
         """The step or span in progress ends at ``now``. Rows that finished; then call ``begin``."""
@@ -100,7 +115,7 @@ class Replica:
         self.steps += repeats
         self.decode_tokens += n * repeats
         self.decode_seconds += n * duration
-        finished = scheduler.commit(repeats)
+        finished = self._commit_disturbed() if self._disturbed else scheduler.commit(repeats)
         ledger = self.ledger
         if step.chunks:
             self.prefill_tokens += step.prefill_tokens
@@ -108,6 +123,9 @@ class Replica:
             for request in scheduler.emitted:
                 if request.outputs == 1:
                     ledger.first_token[request.id] = now
+            if self._preempted:
+                for request in scheduler.emitted:
+                    self._count_lost(request.id, now)
         for row in finished:
             ledger.end[row] = now
             ledger.outcome[row] = OK
@@ -120,9 +138,12 @@ class Replica:
     def begin(self, now: float) -> None:
         """Start the next step at ``now``, or fall idle."""
         self._start = now
-        step = self.scheduler.schedule()
-        if step is None or step.preempted:
-            step = self._settle(step, now)
+        if self._disturbed:
+            step = self._schedule_disturbed(now)
+        else:
+            step = self.scheduler.schedule()
+            if step is None or step.preempted:
+                step = self._settle(step, now)
         sought = self._take_in() if self._inbox else False
         if step is None:
             self.end = _NEVER
@@ -193,14 +214,175 @@ class Replica:
             steps -= 1
         if steps == 0:
             return 0.0
+        self._carry_out(steps)
+        self.end = _NEVER
+        return self._start
+
+    def abort(self, row: int, now: float, late: bool = True) -> bool:
+        """Request ``row`` leaves before its end, as vLLM's engine lets it. True when ``end`` changed: the span was cut for it.
+
+        The engine sees it when the step in progress ends. A request that waits is gone then; one that runs has taken part in
+        that step, and in the next when that was formed already (asynchronous scheduling), even if it was admitted only there;
+        seat and blocks are free when the step after that is formed. Its tokens are computed, but nobody gets those that come
+        after ``now``: no first token or latency is written down for it any more, nor is it among those that ``complete``
+        returns. A row that is not here, or aborted already, changes nothing.
+        """
+        if self.end == _NEVER or row in self._aborted:
+            return False
+        for place in range(len(self._inbox)):
+            if self._inbox[place][0] == row:
+                del self._inbox[place]
+                return False
+        scheduler = self.scheduler
+        request = scheduler.find(row)
+        if request is None:
+            return False
+        self._count_lost(row, now)
+        self._gaps.pop(row, None)
+        step = self._in_progress(now, late)
+        last = step + self._ahead  # the last that may have been formed with it
+        if row not in scheduler.running_requests and last <= self._repeats:
+            scheduler.remove(request)
+            return scheduler.may_admit_next() and self._cut(last)
+        step = max(step, 1)
+        last = max(last, 1)
+        self._aborted[row] = (step, last)
+        self._disturbed = True
+        return self._cut(last)
+
+    def kill(self, now: float, late: bool = True) -> list[int]:
+        """The replica dies at ``now``. The rows that were in it, ascending, but for the aborted.
+
+        The step in progress is lost: the time it has taken is counted, its tokens are not. It never runs again.
+        """
+        rows = self.requests()
+        for row in rows:
+            self._count_lost(row, now)
+        if self.end != _NEVER:
+            sequences = self.scheduler.step.sequences
+            steps = min(self._in_progress(now, late), self._repeats) - 1
+            if steps > 0:
+                self._carry_out(steps)
+            self.prefill_seconds += sequences * (now - self._start)
+            self._start = now
+            self.end = _NEVER
+        scheduler = self.scheduler
+        self.scheduler = Scheduler(scheduler.settings)
+        self.scheduler.most_running = scheduler.most_running
+        self.scheduler.least_free = min(scheduler.least_free, scheduler.free_blocks)
+        self._inbox.clear()
+        self._aborted.clear()
+        self._gaps.clear()
+        self._disturbed = False
+        self.dead = True
+        return rows
+
+    def retable(self, table: StepTable, now: float, late: bool = True) -> bool:
+        """Steps that begin after ``now`` take the times of ``table``. True when ``end`` changed: the span was cut."""
+        self.table = table
+        if self.end == _NEVER:
+            return False
+        if not self._cut(max(self._in_progress(now, late), 1)):
+            return False
+        if self._ahead:
+            self._closed = True
+            self._disturbed = True
+        return True
+
+    def requests(self) -> list[int]:
+        """The rows in it, ascending, but for the aborted."""
+        scheduler = self.scheduler
+        rows = scheduler.running + scheduler.waiting + [entry[0] for entry in self._inbox]
+        return sorted(row for row in rows if row not in self._aborted)
+
+    @property
+    def held(self) -> int:
+        """How many ``requests()`` are."""
+        scheduler = self.scheduler
+        return len(scheduler.running_requests) + scheduler.num_waiting() + len(self._inbox) - len(self._aborted)
+
+    def _cut(self, step: int) -> bool:
+        """End the span after ``step``. False when it has no later one, or ``step`` is none of it."""
+        if not 0 < step < self._repeats:
+            return False
+        self._repeats = step
+        self.end = self._start + self._lasting(step)
+        return True
+
+    def _carry_out(self, steps: int) -> None:
+        """The first ``steps`` of a longer span are done, the one after them has been begun, and no more will be known of it."""
         scheduler = self.scheduler
         scheduler.least_free = min(scheduler.least_free, scheduler.usable_blocks - scheduler.blocks_after(steps + 1))
         self._repeats = steps
         ended = self._start + self._lasting(steps)
         self.complete(ended)
         self._start = ended
-        self.end = _NEVER
-        return ended
+
+    def _commit_disturbed(self) -> list[int]:
+        """Carry out the step: the aborted take part, nobody gets their tokens, and those whose last it was leave."""
+        scheduler = self.scheduler
+        stalled = scheduler.step.stalled
+        repeats = self._repeats
+        leaving: list[Request] = []
+        for row, (since, last) in self._aborted.items():
+            self._gaps.pop(row, None)
+            request = scheduler.running_requests.get(row)
+            if request is None:
+                continue
+            if request.decoding and request not in stalled:
+                for step in range(since, repeats + 1):
+                    seconds = self._first + (step - 1) * self._growth
+                    self.ledger.itl.add(seconds, -1)  # it is counted with all decodes of the span
+            if last <= repeats:
+                leaving.append(request)
+        finished = scheduler.commit(repeats)
+        scheduler.emitted = [request for request in scheduler.emitted if request.id not in self._aborted]
+        for request in leaving:
+            if request.id in finished:
+                scheduler.remove_finished(request)
+            else:
+                scheduler.remove(request)
+        gone = {request.id for request in leaving}.union(finished)
+        reported = [row for row in finished if row not in self._aborted]
+        self._aborted = {
+            row: (max(since - repeats, 1), last - repeats)
+            for row, (since, last) in self._aborted.items()
+            if row not in gone
+        }
+        return reported
+
+    def _schedule_disturbed(self, now: float) -> Step | None:
+        """Form the next step when requests have been aborted, or when what is next was settled before the span was cut."""
+        scheduler = self.scheduler
+        closed = self._closed
+        self._closed = False
+        step = scheduler.schedule_without_admission() if closed else scheduler.schedule()
+        if step is None or step.preempted:
+            step = self._settle(step, now)
+        self._let_go(step)
+        if step is not None:
+            step.admitted = [row for row in step.admitted if row not in self._aborted]
+            if closed or self._aborted:
+                step.horizon = 1
+        self._disturbed = bool(self._aborted)
+        return step
+
+    def _let_go(self, step: Step | None) -> None:
+        """Now that ``step`` has been formed the engine sees who was aborted. Who is not running in it leaves."""
+        scheduler = self.scheduler
+        for row in list(self._aborted):
+            if step is not None and row in scheduler.running_requests:
+                continue
+            request = scheduler.find(row)
+            if request is not None:
+                scheduler.remove(request)
+            del self._aborted[row]
+            self._gaps.pop(row, None)
+            self._preempted.pop(row, None)
+
+    def _count_lost(self, row: int, now: float) -> None:
+        if row in self._preempted:
+            self.ledger.lost[row] += now - self._preempted.pop(row)
 
     def _lasting(self, steps: int) -> float:
         """Seconds of the first ``steps`` steps of the span."""
@@ -241,6 +423,7 @@ class Replica:
             if step is not None:
                 for row in step.preempted:
                     self.ledger.preemptions[row] += 1
+                    self._preempted.setdefault(row, now)
                     if scheduler.num_outputs(row):
                         # its last token came with the step that ended now, unless it stalled since
                         self._gaps.setdefault(row, now)
@@ -250,6 +433,7 @@ class Replica:
                 again = False
             else:
                 return None
+            self._let_go(None)
             self._take_in()
             step = scheduler.schedule()
         return step

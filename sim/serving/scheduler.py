@@ -130,7 +130,8 @@ class Scheduler:
         """How many requests the engine holds, those not yet let go included."""
         return len(self.running_requests) + self._held_seats + self.num_waiting()
 
-    def _find(self, id: int) -> Request:
+    def find(self, id: int) -> Request | None:
+        """Request ``id``, running or waiting."""
         found = self.running_requests.get(id)
         if found is not None:
             return found
@@ -140,7 +141,13 @@ class Scheduler:
         for entry in self._heap:
             if entry[2] == id:
                 return entry[3]
-        raise KeyError(id)
+        return None
+
+    def _find(self, id: int) -> Request:
+        found = self.find(id)
+        if found is None:
+            raise KeyError(id)
+        return found
 
     def num_computed(self, id: int) -> int:
         """Tokens of request ``id`` in the KV cache. KeyError when it is neither running nor waiting."""
@@ -179,12 +186,21 @@ class Scheduler:
 
         May say yes to one that will not be (blocks that growth takes meanwhile are not counted), never no to one that will.
         """
+        if len(self.waiting_requests) != 1 if self._fcfs else self._heap[0][2] != id:
+            return False
+        return self._may_admit(prompt_tokens)
+
+    def may_admit_next(self) -> bool:
+        """The same of the next in the queue, after one has left it."""
+        if self.num_waiting() == 0:
+            return False
+        return self._may_admit(self.waiting_requests[0].tokens if self._fcfs else self._heap[0][3].tokens)
+
+    def _may_admit(self, tokens: int) -> bool:
         budget = self._budget - self.n
         if budget <= 0 or len(self.running_requests) >= self._seats:
             return False
-        if len(self.waiting_requests) != 1 if self._fcfs else self._heap[0][2] != id:
-            return False
-        fit = prompt_tokens
+        fit = tokens
         if not self._full_prompt:
             fit = min(fit, budget)
             if 0 < self._threshold < fit:
@@ -265,6 +281,50 @@ class Scheduler:
         if self.n == 0:
             self._clock = 0  # start anew, so that origins stay small
         return ids
+
+    # requests that leave before their end
+
+    def remove(self, request: Request) -> None:
+        """A request that waits or runs leaves the engine, not while a step with it is scheduled. What it held is free at once."""
+        if request.id not in self.running_requests:
+            if self._fcfs:
+                self.waiting_requests.remove(request)
+            else:
+                self._heap.remove((request.priority, request.arrival, request.id, request))
+                heapify(self._heap)
+            return
+        del self.running_requests[request.id]
+        have = request.computed
+        if request.decoding:
+            have = request.origin + self._clock
+            self._leave(request.origin)
+            self._reschedule_finishes()
+            if self.n == 0:
+                self._clock = 0
+        else:
+            self._partials.remove(request)
+        self._give_back(have)
+
+    def remove_finished(self, request: Request) -> None:
+        """A request that finished with the step just committed does not hold seat and blocks until the next has been formed."""
+        if self._holds:
+            have = request.prompt + request.output - 1  # the last token is never written to the cache
+            self._held_blocks -= -(-have // self._block)
+            self._held_seats -= 1
+            self._give_back(have)
+
+    def schedule_without_admission(self) -> Step | None:
+        """Form the next step as if nobody waited."""
+        waiting, heap = self.waiting_requests, self._heap
+        self.waiting_requests, self._heap = deque(), []
+        step = self.schedule()
+        self.waiting_requests, self._heap = waiting, heap
+        return step
+
+    def _give_back(self, tokens: int) -> None:
+        if self.free_blocks < self.least_free:
+            self.least_free = self.free_blocks
+        self.free_blocks += -(-tokens // self._block)
 
     # the parts
 
