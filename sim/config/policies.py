@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from typing import Any, ClassVar
 
@@ -80,7 +81,11 @@ def _called(family: str) -> str:
 
 
 def _unit(annotation: Any) -> str | None:
-    """The unit of a parameter: of its annotation, or of one alternative of it."""
+    """The unit of a parameter: of its annotation, or of one alternative of it. As text it is not evaluated: what it names may only be
+    imported for type checkers."""
+    if isinstance(annotation, str):
+        words = re.findall(r"\w+", annotation)
+        return "seconds" if "Seconds" in words else "per second" if "PerSecond" in words else None
     for part in (annotation, *typing.get_args(annotation)):
         for note in getattr(part, "__metadata__", ()):
             if note in _UNITS:

@@ -96,7 +96,7 @@ def _policy(family: str, kind: str) -> Any:
 
 def parameters(family: str, kind: str) -> dict[str, inspect.Parameter]:
     """The parameters that a scenario may give the policy, with their annotations and defaults."""
-    accepted = inspect.signature(_policy(family, kind), eval_str=True).parameters
+    accepted = inspect.signature(_policy(family, kind)).parameters
     return {name: parameter for name, parameter in accepted.items() if name not in _GIVEN}
 
 
