@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sim.control.calls import Attempt, Call
 from sim.control.limits.ask import ADMIT, DROPPED, REFUSE, AdmissionPolicy, Ask
+from sim.control.limits.line import line
 from sim.control.plan import GatewayPlan, Terms
 from sim.control.station import Station
 from sim.serving.ledger import FAILED, OK, REJECTED, TIMEOUT
@@ -47,7 +48,8 @@ class Gateway:
         self.began: dict[int, float] = {}
         self.sent: dict[int, float] = {}
         self.terms: list[Terms] = list(plan.terms)
-        self.lines = [terms.line() for terms in plan.terms]
+        self.lines = [line(terms.order) for terms in plan.terms]
+        self.fair = [terms.order == "fair" for terms in plan.terms]
         self.policies: list[list[AdmissionPolicy]] = [list(terms.admission()) for terms in plan.terms]
         self.inflight = [0 for _ in plan.terms]  # attempts let in and not ended
         self.outliers: list[OutlierDetection | None] = [
@@ -140,21 +142,25 @@ class Gateway:
     def _forward(self, row: int, station: Station, now: float, late: bool) -> None:
         """Send it, or have it wait in line."""
         number = station.number
-        line = self.lines[number]
-        if not len(line) and self._room(station):
+        queue = self.lines[number]
+        if not len(queue) and not self.fair[number] and self._room(station):
             self._send(row, station, now, late)
             return
         terms = self.terms[number]
         attempt = self.attempts.get(row)
-        if terms.queue_limit is not None and len(line) >= terms.queue_limit:
+        if terms.queue_limit is not None and len(queue) >= terms.queue_limit and not self._room(station):
             self._refuse(row, attempt, station, "queue full", now)
             return
         floor = self.floor
-        if not len(line) and not station.ready:
+        if not len(queue) and not station.ready:
             floor.notices.append((now, "wanted", number))
-        line.push(row, self.plan.tenants[floor.workload[row]], floor.priority[row], floor.prompt[row])
+        tenant = self.plan.tenants[floor.workload[row]]
+        queue.push(tenant, row, priority=floor.priority[row], prompt_tokens=floor.prompt[row])
         self.waiting.add(row)
-        floor.at(now + terms.queue_timeout, WAITED + KINDS * row)
+        if self.fair[number]:
+            self._dispatch(station, now, late)
+        if row in self.waiting:
+            floor.at(now + terms.queue_timeout, WAITED + KINDS * row)
 
     def _room(self, station: Station) -> bool:
         if not station.eligible:
@@ -195,12 +201,12 @@ class Gateway:
             outlier.add(station.eligible[-1])
         self._dispatch(station, now)
 
-    def _dispatch(self, station: Station, now: float) -> None:
-        line = self.lines[station.number]
-        while len(line) and self._room(station):
-            row = line.pop()
+    def _dispatch(self, station: Station, now: float, late: bool = True) -> None:
+        queue = self.lines[station.number]
+        while len(queue) and self._room(station):
+            row = queue.pop()
             self.waiting.discard(row)
-            self._send(row, station, now, True)
+            self._send(row, station, now, late)
 
     def _soon(self, station: Station, now: float) -> None:
         """Dispatch at the end of this moment."""
@@ -218,6 +224,9 @@ class Gateway:
             attempt = self.attempts.get(row) if self.attempts else None
             if outlier is not None:
                 outlier.report(self.floor.ordinal[replica], now, True)
+            if self.fair[station.number]:
+                tenant = self.plan.tenants[self.floor.workload[row]]
+                self.lines[station.number].charge(tenant, self.floor.output[row])
             self.ended(row, attempt, station, now, OK, "")
         self._soon(station, now)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sim.perf.steptable import StepTable
 from sim.serving.settings import EngineSettings
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sim.control.clients.client import Client
     from sim.control.clients.outliers import OutlierDetection
     from sim.control.limits.ask import AdmissionPolicy
-    from sim.control.limits.lines import Line
     from sim.control.router import Router
     from sim.control.routing.pools import PoolRouter
     from sim.workload.table import RequestTable
@@ -46,7 +45,8 @@ class ClosedLoop:
 
 @dataclass(frozen=True)
 class Terms:
-    """What stands before one deployment. ``admission()`` makes its policies anew, in order; ``line()`` its waiting line.
+    """What stands before one deployment. ``admission()`` makes its policies anew, in order; ``order`` says who is next in line
+    (:func:`sim.control.limits.line.line`).
 
     Requests wait while no replica can take them: at most ``queue_limit`` of them (None: no limit), each for at most
     ``queue_timeout`` seconds. A replica is given at most ``per_replica`` requests at a time (None: all). ``on_loss``: what becomes of
@@ -56,7 +56,7 @@ class Terms:
     """
 
     admission: Callable[[], Sequence[AdmissionPolicy]]
-    line: Callable[[], Line]
+    order: Literal["fifo", "priority", "fair"] = "fifo"
     queue_limit: int | None = None
     queue_timeout: float = 600.0
     per_replica: int | None = None
