@@ -13,6 +13,7 @@ from typing import Final, Protocol
 __all__ = ["ContinuousBucket", "TimedBucket", "TokenBucket"]
 
 _SLOWEST: Final = 1.0 / (365 * 24 * 60 * 60)  # tokens per second: one a year
+_NEARLY: Final = 1e-9  # tokens: a simulation asks at the very moment of a fill, where floats may be a bit short; real clocks are past it
 
 
 class TokenBucket(Protocol):
@@ -33,7 +34,7 @@ class ContinuousBucket:
     """AtomicTokenBucketImpl: up to ``max_tokens``, refilled at ``fill_rate`` tokens per second, full at time ``now``.
 
     The rate's sign is ignored, and it is one token a year at least. The only state is the time at which the bucket was, or would have
-    been, empty. ``init_fill`` False: starts empty.
+    been, empty. ``init_fill`` False: starts empty. A billionth of a token short is not short.
     """
 
     __slots__ = ("_empty", "fill_rate", "max_tokens")
@@ -51,11 +52,11 @@ class ContinuousBucket:
 
     def take(self, now: float, tokens: float = 1.0) -> bool:
         """Take ``tokens``, which need not be whole, if there are as many."""
-        return self.spend(now, 0.0 if self.remaining_tokens(now) < tokens else tokens) != 0.0
+        return self.spend(now, 0.0 if self.remaining_tokens(now) + _NEARLY < tokens else tokens) != 0.0
 
     def consume(self, now: float, tokens: int = 1, allow_partial: bool = False) -> int:
         """Tokens taken: ``tokens`` or 0; with ``allow_partial`` as many whole ones as there are."""
-        total = self.remaining_tokens(now)
+        total = self.remaining_tokens(now) + _NEARLY
         if total < tokens and allow_partial:
             tokens = max(0, floor(total))
         elif total < tokens:

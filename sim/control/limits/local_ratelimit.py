@@ -155,7 +155,7 @@ class LocalRateLimiter:
         bucket = self.default if descriptor is None else self._bucket(tuple(descriptor.items()), now)
         if bucket is None:
             raise KeyError(f"no bucket for {descriptor}")
-        return int(bucket.remaining_tokens(now))
+        return int(bucket.remaining_tokens(now) + 1e-9)
 
     def _bucket(self, request: Entries, now: float) -> TokenBucket | None:
         found = self._buckets.get(request)

@@ -30,7 +30,7 @@ class PartitionedLimiter:
             if not 0.0 <= share <= 1.0:
                 raise ValueError(f"the share of {name!r} is {share:g}; 0 to 1 is allowed")
         total = sum(partitions.values())
-        if total > 1.0:
+        if total > 1.0 + 1e-9:  # 0.7 + 0.2 + 0.1 is no whole in floats
             raise ValueError(f"the shares add up to {total:g}; 1 at most is allowed")
         self.limit = limit
         self.partitions = dict(partitions)
