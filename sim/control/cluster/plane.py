@@ -1,4 +1,4 @@
-"""What the cluster can do to the data plane, and what the data plane tells it. All calls are made at ``now``, after all that happens then."""
+"""What the cluster can do to the data plane, and what the data plane tells it. Calls come after all that happens at their moment."""
 
 from __future__ import annotations
 
