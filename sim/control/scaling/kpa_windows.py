@@ -16,8 +16,8 @@ WEIGHT_PRECISION: Final = 0.9999
 PRECISION: Final = 6
 
 
-def round_to_digits(digits: int, value: float, how: Literal["floor", "round"] = "floor") -> float:
-    """``value`` with so many decimals. Knative rounds down (1.2345 to 1.234); ``how="round"``: to the nearest, halves away from zero."""
+def round_to_digits(digits: int, value: float, how: Literal["floor", "round"] = "round") -> float:
+    """``value`` with so many decimals: the nearest, halves away from zero. ``how="floor"``: down, as Knative before 1.19 (pull 15940)."""
     power = math.pow(10, digits)
     scaled = value * power
     if how == "floor":
@@ -40,7 +40,7 @@ class TimedBuckets:
 
     __slots__ = ("_first", "_how", "_last", "_sums", "_total", "granularity", "window")
 
-    def __init__(self, window: float, granularity: float = 1.0, rounding: Literal["floor", "round"] = "floor") -> None:
+    def __init__(self, window: float, granularity: float = 1.0, rounding: Literal["floor", "round"] = "round") -> None:
         if granularity <= 0:
             raise ValueError(f"granularity: {granularity} s; must be positive")
         if window < granularity:
@@ -100,7 +100,7 @@ class TimedBuckets:
         return self._last - self._first + 1
 
     def window_average(self, now: float) -> float:
-        """The average a bucket, rounded down to 6 decimals; 0 when the last write is a window ago."""
+        """The average a bucket, to 6 decimals; 0 when the last write is a window ago."""
         if self._last is None:
             return 0.0
         number = self._number(now)
