@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from simpy import Environment, Event
 
-from sim.control.cluster.plane import Log
-from sim.control.scaling.view import Autoscaler, DeploymentView, ReplicaView
+from sim.control.scaling.view import Autoscaler, Decision, DeploymentView, ReplicaView
 from sim.kernel.clock import on_grid
 
 if TYPE_CHECKING:
@@ -21,14 +20,11 @@ __all__ = ["Operator"]
 class Operator:
     """``scalers[d]`` decides for deployment ``d``, None: nobody does. While ``blind`` is more than 0, nobody who scrapes sees anything."""
 
-    def __init__(
-        self, env: Environment, floor: Floor, cluster: Cluster, scalers: Sequence[Autoscaler | None], log: Log
-    ) -> None:
+    def __init__(self, env: Environment, floor: Floor, cluster: Cluster, scalers: Sequence[Autoscaler | None]) -> None:
         self.env = env
         self.floor = floor
         self.cluster = cluster
         self.scalers = scalers
-        self.log = log
         self.blind = 0
 
     def start(self) -> None:
@@ -41,8 +37,9 @@ class Operator:
         """What the data plane has to say: a replica has drained, or a request waits for a deployment without any."""
         if what == "wanted":
             scaler = self.scalers[whom]
-            if scaler is not None and getattr(scaler, "wakes", False):
-                self._decide(whom, scaler)
+            wake = getattr(scaler, "wake", None)  # of those that are told of the first request
+            if wake is not None and self.blind == 0:
+                self._obey(whom, wake(self.view(whom)))
         else:
             self.cluster.told(when, what, whom)
 
@@ -61,15 +58,11 @@ class Operator:
                 decisions += 1
 
     def _decide(self, deployment: int, scaler: Autoscaler) -> None:
-        decision = scaler.decide(self.view(deployment))
-        before = self.cluster.target(deployment)
-        wanted = decision.replicas
-        if wanted is None or wanted == before:
-            return
-        name = self.floor.stations[deployment].plan.name
-        numbers = {"from": before, "to": wanted, **decision.numbers}
-        self.log("scale", self.env.now, decision.reason, deployment=name, **numbers)
-        self.cluster.scale(deployment, wanted, decision.reason)
+        self._obey(deployment, scaler.decide(self.view(deployment)))
+
+    def _obey(self, deployment: int, decision: Decision) -> None:
+        if decision.replicas is not None:
+            self.cluster.scale(deployment, decision.replicas, decision.reason, **decision.numbers)
 
     def view(self, deployment: int) -> DeploymentView:
         """The deployment as it is now."""

@@ -35,7 +35,10 @@ FAMILIES: dict[str, dict[str, str]] = {
         "power-of-two": "sim.control.routers:PowerOfTwo",
         "session-affinity": "sim.control.routers:SessionAffinity",
     },
-    "autoscaler": {},
+    "autoscaler": {
+        "kpa": "sim.control.scaling.kpa:KpaScaler",
+        "ray-serve": "sim.control.scaling.rayserve_scaler:RayServeScaler",
+    },
     "admission": {},
     "pools": {},
     "client": {"default": "sim.control.clients.client:Client"},

@@ -155,6 +155,13 @@ class KpaScaler:
             reason = f"panic; {reason}"
         return Decision(verdict.want if verdict.apply else None, reason, self._numbers(result, stable, panic, ready))
 
+    def wake(self, view: DeploymentView) -> Decision:
+        """A request has come and there is no pod: the activator reports it at once (as a concurrency of 1), which pokes the decider."""
+        self._seen = (view.now, view.request_seconds, view.arrived)
+        self._stable.record(view.now, 1.0)
+        self._panic.record(view.now, 1.0)
+        return self.decide(view)
+
     def _numbers(self, result: ScaleResult, stable: float | None, panic: float | None, ready: int) -> dict[str, float]:
         return {
             "stable": _NAN if stable is None else stable,
