@@ -76,7 +76,7 @@ class ContinuousBucket:
     def next_token_available(self, now: float) -> float:
         """Seconds until there is a token, as TokenBucketImpl says it: 0 with one, else the whole milliseconds that one token takes from
         nothing, however much of it is there."""
-        return 0.0 if self.remaining_tokens(now) >= 1.0 else ceil(1.0 / self.fill_rate * 1000.0) / 1000.0
+        return 0.0 if self.remaining_tokens(now) + _NEARLY >= 1.0 else ceil(1.0 / self.fill_rate * 1000.0) / 1000.0
 
     def maybe_reset(self, now: float, tokens: float) -> None:
         """Set what is in the bucket."""

@@ -166,10 +166,8 @@ def test_a_reservation_is_when_allow_would_pass(rate: float, burst: int, asked: 
 
 
 @given(max_tokens=st.integers(1, 9), per_fill=st.integers(1, 9), ticks=st.lists(st.integers(0, 40), max_size=80))
-def test_a_timer_gives_no_more_than_continuous_filling_ever_would(
-    max_tokens: int, per_fill: int, ticks: list[int]
-) -> None:
-    """Asked for one token a fill, both buckets give the same at the moment of a fill."""
+def test_a_timer_gives_no_more_than_its_fills(max_tokens: int, per_fill: int, ticks: list[int]) -> None:
+
     timed = TimedBucket(max_tokens, per_fill, 0.25)
     now = taken = 0
     for tick in ticks:
