@@ -127,8 +127,8 @@ class DecorrelatedJitter:
 class GrpcBackoff:
     """gRPC's: min(initial_backoff * backoff_multiplier^(attempt - 1), max_backoff), then jitter.
 
-    ``jitter`` "plus-minus" (A6 since 2024, grpc-go 1.65): times 0.8 to 1.2, *after* the cap, so that a wait may exceed
-    ``max_backoff``. "full" (A6 before, grpc-java and older grpc-go): uniform from 0 to the capped value. "none": neither.
+    ``jitter`` "plus-minus" (A6 as it stands, grpc-go): times 0.8 to 1.2, *after* the cap, so that a wait may exceed
+    ``max_backoff``. "full" (A6 of 2017, and the grpc-java and grpc-go of then): uniform from 0 to the capped value. "none": neither.
     """
 
     __slots__ = ("backoff_multiplier", "initial_backoff", "jitter", "max_backoff")
@@ -162,7 +162,7 @@ class GrpcBackoff:
 class EnvoyJitter:
     """Envoy's fully jittered exponential back-off of HTTP retries: uniform from 0 to min(base * 2^(attempt - 1), max).
 
-    ``max_interval`` is 10 * ``base_interval`` unless given. ``growth`` "doubling" is the code since 1.12
+    ``max_interval`` is 10 * ``base_interval`` unless given. ``growth`` "doubling" is the code
     (JitteredExponentialBackOffStrategy); "minus-one" the older JitteredBackOffStrategy and what the documentation still says,
     a ceiling of base * (2^attempt - 1), which stops growing once beyond ``max_interval``, and the draw is cut at it.
     Envoy draws whole milliseconds; here they are not rounded.
