@@ -91,8 +91,8 @@ class OutlierDetection:
     come back at ticks only, once min(base_ejection_time * n, max_ejection_time) + jitter has passed, n the ejections so far;
     each tick that finds a host healthy for a whole ``interval`` takes one off n.
     ``max_ejection_percent``: an ejection that would exceed it does not happen. With the default of 10 a cluster of fewer than 10 hosts
-    never ejects any, unless ``always_eject_one_host``; before Envoy checked this on the first ejection (1.28) one host could always be ejected, and a further one while
-    *less* than the percentage was out: ``check_mep_on_first_eject`` False (Envoy's runtime flag of that time) is that.
+    never ejects any, unless ``always_eject_one_host``. ``check_mep_on_first_eject`` False (Envoy's runtime flag, new in 1.28) is the
+    rule before: one host can always be ejected, and a further one while *less* than the percentage is out.
     ``enforcing_*`` are percent chances that a detected outlier is ejected. ``healthy_panic_threshold`` belongs to the load balancer
     (:meth:`avoided`). ``max_ejection_time`` None: 300 s, or base_ejection_time if that is longer.
     ``generator`` is drawn from only for a chance that is neither 0 nor 100 and for jitter.
