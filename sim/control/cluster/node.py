@@ -46,6 +46,7 @@ class Node:
         "ssd",
         "start",
         "state",
+        "volume",
         "wire",
         "zone",
     )
@@ -72,6 +73,7 @@ class Node:
         self.memory = Cache(plan.host_memory)
         self.wire = Link(f"node {number} network", plan.network)
         self.disk = Link(f"node {number} disk", plan.disk)
+        self.volume = Link(f"node {number} volume", plan.volume)
 
     @property
     def takes(self) -> bool:

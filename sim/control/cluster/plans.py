@@ -28,7 +28,8 @@ class PoolPlan:
     ``scale-down-delay-after-add``, 10 min each: kubernetes/autoscaler, cluster-autoscaler/config/flags). ``placement`` packs replicas
     on as few nodes as there can be, or spreads them over ``zones``, then nodes.
 
-    ``network`` and ``disk`` are what one node has, ``store`` what registry and object store give the whole pool. ``disk_cache`` and
+    ``network``, ``disk`` and ``volume`` (a network disk of its own) are what one node has, ``store`` what registry and object store give
+    the whole pool. ``disk_cache`` and
     ``host_memory`` bytes of weights stay on a node's disk and in its memory, those least recently used go first. ``images`` are on
     every node from birth.
 
@@ -49,6 +50,7 @@ class PoolPlan:
     placement: str = PACK
     network: float = _INFINITE
     disk: float = _INFINITE
+    volume: float = _INFINITE
     store: float = _INFINITE
     disk_cache: float = 0.0
     host_memory: float = 0.0
@@ -65,7 +67,7 @@ class PoolPlan:
             raise ValueError("zones: there is none; name one or more")
         if self.placement not in (PACK, SPREAD):
             raise ValueError(f"placement {self.placement!r} is neither pack nor spread")
-        for name in ("network", "disk", "store"):
+        for name in ("network", "disk", "volume", "store"):
             if not getattr(self, name) > 0.0:
                 raise ValueError(f"{name} {getattr(self, name)}: more than 0 bytes a second are needed")
 

@@ -120,7 +120,7 @@ class Starter:
             tier = start.source
         links: Iterable[Link] = ()
         if tier in REMOTE:
-            links = (node.wire, replica.group.pool.store) if tier == "object_store" else (node.wire,)
+            links = (node.wire, replica.group.pool.store) if tier == "object_store" else (node.wire, node.volume)
         elif tier == "local_disk":
             links = (node.disk,)
         begun = self.env.now
