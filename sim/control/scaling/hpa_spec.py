@@ -28,7 +28,7 @@ class MetricSpec:
     ``type``: one of :data:`TYPES` (another one is reported as the real controller reports it, and fails). ``name``: of the resource or
     metric; only ``cpu`` looks at readiness and warm-up. Exactly one target: ``average_utilization`` in whole percent (Resource,
     ContainerResource), ``average_value`` (all types) or ``value`` (Object, External), the last two in milli-units. ``container``: for
-    ContainerResource. ``object_kind``: what an Object metric describes, for messages.
+    ContainerResource. ``object_kind``: what an Object metric describes, and ``label``: what to call the metric instead, both for messages.
     """
 
     type: str
@@ -38,6 +38,7 @@ class MetricSpec:
     value: int | None = None
     container: str = ""
     object_kind: str = "Service"
+    label: str = ""
 
     def __post_init__(self) -> None:
         for name in ("average_utilization", "average_value", "value"):
@@ -56,6 +57,8 @@ class MetricSpec:
         return self.average_value or self.average_utilization or self.value or 0
 
     def __str__(self) -> str:
+        if self.label:
+            return self.label
         if self.type in ("Resource", "ContainerResource"):
             kind = "container resource" if self.type == "ContainerResource" else "resource"
             if self.average_value is not None:

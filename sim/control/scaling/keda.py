@@ -293,5 +293,5 @@ class Keda:
 def _metric(trigger: Trigger) -> MetricSpec:
     target = int(trigger.threshold * 1000)
     if trigger.metric_type == "Value":
-        return MetricSpec("External", trigger.name, value=target)
-    return MetricSpec("External", trigger.name, average_value=target)
+        return MetricSpec("External", trigger.name, value=target, label=trigger.name)
+    return MetricSpec("External", trigger.name, average_value=target, label=trigger.name)
