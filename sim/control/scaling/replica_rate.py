@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from typing import Final
 
 from sim.control.scaling.capacity import Capacity, Traffic, capacity
@@ -22,19 +21,18 @@ class ReplicaRate:
 
     def __init__(self, knowledge: Knowledge) -> None:
         self.knowledge = knowledge
-        self._for: tuple[float, float, tuple[float, ...]] | None = None
+        self._asked: dict[str, float] = {}
         self._found: Capacity | None = None
 
     def at(self, prompt: float, output: float, limits: Sequence[Limit]) -> Capacity:
         """The capacity for requests of mean ``prompt`` and ``output`` tokens within ``limits``."""
-        seconds = tuple(limit.seconds for limit in limits)
-        if self._found is None or self._for is None or not self._alike(prompt, output, seconds):
+        asked = {"prompt": prompt, "output": output} | {limit.name: limit.seconds for limit in limits}
+        if self._found is None or not self._alike(asked):
             traffic = Traffic(max(prompt, 1.0), max(output, 1.0), LENGTHS_SCV, LENGTHS_SCV)
             self._found = capacity(self.knowledge.step, self.knowledge.settings, traffic, limits)
-            self._for = (prompt, output, seconds)
+            self._asked = asked
         return self._found
 
-    def _alike(self, prompt: float, output: float, seconds: tuple[float, ...]) -> bool:
-        assert self._for is not None
-        pairs = [(prompt, self._for[0]), (output, self._for[1]), *zip(seconds, self._for[2], strict=True)]
-        return all(abs(new - old) <= _SAME * old for new, old in pairs)
+    def _alike(self, asked: dict[str, float]) -> bool:
+        old = self._asked
+        return asked.keys() == old.keys() and all(abs(asked[name] - old[name]) <= _SAME * old[name] for name in asked)

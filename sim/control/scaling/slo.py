@@ -50,8 +50,8 @@ class SloScaler:
     serves within an objective; measured over expected latency is a correction factor, and the objective is divided by it before the
     model is asked again. Here the model is :mod:`sim.control.scaling.capacity` (prefill and decode in one engine, Dynamo's are
     apart), latencies are the quantiles that the objectives name instead of means, and each objective has a factor of its own,
-    smoothed by ``smoothing`` (weight of the new one) and kept within 1/``most_correction`` to ``most_correction``. What waits already is to be
-    served within ``catch_up`` seconds beside what arrives (Chiron's back-pressure, arXiv 2501.08090, in its simplest form).
+    smoothed by ``smoothing`` (weight of the new one) and kept within 1/``most_correction`` to ``most_correction``. What waits
+    already is to be served within ``catch_up`` seconds beside what arrives (Chiron's back-pressure, arXiv 2501.08090, simplified).
 
     ``ttft``, ``tpot``: limits on the 99th percentile, which replace objectives of that metric; without any, objectives come from what is
     known. replicas = (rate + waiting / catch_up) / (capacity x ``utilisation``), held for ``hold`` seconds against a lower number.
