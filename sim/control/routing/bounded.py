@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sim.control.routing.consistent import HashTable, Maglev, Rendezvous, RingHash, normalised
 from sim.control.routing.hashing import xxhash64
 
 if TYPE_CHECKING:
-    from typing import Literal
-
     from sim.control.router import FleetView
 
 __all__ = [

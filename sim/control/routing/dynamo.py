@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sim.control.routing.draws import seeded
 from sim.control.routing.prefixes import SentPrefixes
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sim.control.router import FleetView
 
 __all__ = [

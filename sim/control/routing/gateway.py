@@ -6,6 +6,8 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from sim.control.parameters import Seconds
 from sim.control.routing import scorers as score
 from sim.control.routing.draws import seeded
@@ -16,8 +18,6 @@ from sim.control.routing.prefixes import SentPrefixes
 from sim.control.routing.saturation import SaturationDetector
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sim.control.router import FleetView
 
 __all__ = ["DEFAULT_SCORERS", "SCORERS", "Gateway"]

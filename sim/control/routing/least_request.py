@@ -10,11 +10,11 @@ import heapq
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from sim.control.routing.draws import seeded
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sim.control.router import FleetView
 
 __all__ = [

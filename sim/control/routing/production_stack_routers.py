@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sim.control.parameters import Seconds
 from sim.control.routing.draws import seeded
 from sim.control.routing.production_stack import UHashRing, least_inflight, lowest_qps, route_session
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sim.control.router import FleetView
 
 __all__ = ["ProductionStackPrefix", "ProductionStackSession"]

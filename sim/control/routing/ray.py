@@ -9,12 +9,12 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sim.control.parameters import Seconds
 from sim.control.routing.draws import seeded
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from sim.control.router import FleetView
 
 __all__ = [

@@ -63,6 +63,9 @@ def active_request_scores(
 ) -> list[float]:
     """``active-request-scorer`` of llm-d: (most - active)/most times ``max_busy_score``; 1 at or under ``idle_threshold``.
 
+    llm-d's page gives 1.0 as the default of ``max_busy_score``, but a plugin configured without it runs with 0.0 (every busy
+    endpoint scores 0): its factory does not tell an absent value from a zero.
+
     ``most`` is the largest count the gateway tracks, of all endpoints, filtered ones too; None: the largest of those given. A
     negative ``idle_threshold``, or a ``max_busy_score`` outside 0 to 1, means its default, as there.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import typing
 from collections.abc import Callable
 
 import pytest
@@ -245,3 +247,17 @@ def test_a_bad_parameter_is_one_line_that_names_it(make: Callable[[], Router], w
     with pytest.raises(ValueError, match=words) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+ADAPTERS = [
+    Gateway, SglangCacheAware, DynamoKv, ProductionStackSession, ProductionStackPrefix, RayPowerOfTwo, BoundedLoad,
+    EnvoyLeastRequest,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS)
+def test_parameters_can_be_read_by_who_checks_a_scenario(adapter: type) -> None:
+    hints = typing.get_type_hints(adapter.__init__, include_extras=True)
+    parameters = inspect.signature(adapter).parameters
+    assert parameters.keys() <= hints.keys()
+    assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters.values())
