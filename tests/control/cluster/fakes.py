@@ -79,7 +79,9 @@ class Rig:
 
         return make
 
-    def _log(self, kind: str, now: float, reason: str, *, deployment: str = "", replica: int = -1, **numbers: object) -> None:
+    def _log(
+        self, kind: str, now: float, reason: str, *, deployment: str = "", replica: int = -1, **numbers: object
+    ) -> None:
         self.log.append((kind, now, reason, {"deployment": deployment, "replica": replica, **numbers}))
 
     def run(self, until: float) -> None:
