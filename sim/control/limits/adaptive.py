@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from sim.control.limits.ask import ADMIT, DROPPED, REFUSE, Ask
 from sim.control.limits.gradient import GradientController
 from sim.control.limits.held import Held
-from sim.control.limits.netflix import AIMDLimit, FixedLimit, Gradient2Limit, Limit, VegasLimit, WindowedLimit
+from sim.control.limits.limit import FixedLimit, Limit
+from sim.control.limits.netflix import AIMDLimit, Gradient2Limit, VegasLimit
 from sim.control.limits.partitions import PartitionedLimiter
+from sim.control.limits.windowed import WindowedLimit
 from sim.control.parameters import Seconds
 
 if TYPE_CHECKING:

@@ -1,58 +1,27 @@
-"""Netflix's concurrency limits: Vegas, Gradient2, AIMD, a fixed one, and the window that averages samples for any of them.
+"""Netflix's concurrency limits: Vegas, Gradient2, AIMD.
 
 Reproduces Netflix/concurrency-limits at 78a74b9 (concurrency-limits-core, package limit): its parameters in snake case, its integer
-arithmetic, round-trip times rounded to nanoseconds. A sample is given to :meth:`Limit.on_sample`; the answer, and ``limit``, is the new
-limit. What differed in earlier releases and can still be had is said at each class.
+arithmetic, round-trip times rounded to nanoseconds. A sample is given to ``on_sample``; the answer, and ``limit``, is the new limit.
+What differed in earlier releases and can still be had is said at each class.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil, floor, log10
-from typing import TYPE_CHECKING, Protocol
+from math import ceil, log10
+from typing import TYPE_CHECKING
+
+from sim.control.limits.limit import nanoseconds
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["AIMDLimit", "ExpAvgMeasurement", "FixedLimit", "Gradient2Limit", "Limit", "VegasLimit", "WindowedLimit"]
-
-
-class Limit(Protocol):
-    """An algorithm that says how many requests may be in flight."""
-
-    @property
-    def limit(self) -> int:
-        """The limit now."""
-        ...
-
-    def on_sample(self, start: float, rtt: float, inflight: int, did_drop: bool = False) -> int:
-        """A request sent at ``start`` ended ``rtt`` seconds later; ``inflight`` were in flight when it was sent, itself included.
-
-        ``did_drop``: it timed out, or was turned away. Returns the new limit.
-        """
-        ...
-
-
-def _nanoseconds(seconds: float) -> int:
-    return round(seconds * 1e9)
+__all__ = ["AIMDLimit", "ExpAvgMeasurement", "Gradient2Limit", "VegasLimit"]
 
 
 def _log10(limit: float) -> int:
     """Log10RootIntFunction: whole, and 1 at least."""
     return 1 if limit < 10.0 else int(log10(int(limit)))
-
-
-class FixedLimit:
-    """Always ``limit``."""
-
-    __slots__ = ("limit",)
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-
-    def on_sample(self, start: float, rtt: float, inflight: int, did_drop: bool = False) -> int:
-        """The limit."""
-        return self.limit
 
 
 class AIMDLimit:
@@ -81,12 +50,12 @@ class AIMDLimit:
         self.min_limit = min_limit
         self.max_limit = max_limit
         self.backoff_ratio = backoff_ratio
-        self._timeout = _nanoseconds(timeout)
+        self._timeout = nanoseconds(timeout)
 
     def on_sample(self, start: float, rtt: float, inflight: int, did_drop: bool = False) -> int:
-        """See :meth:`Limit.on_sample`."""
+        """See :meth:`sim.control.limits.limit.Limit.on_sample`."""
         limit = self.limit
-        if did_drop or _nanoseconds(rtt) > self._timeout:
+        if did_drop or nanoseconds(rtt) > self._timeout:
             limit = int(limit * self.backoff_ratio)
         elif inflight * 2 >= limit:
             limit += 1
@@ -160,19 +129,19 @@ class VegasLimit:
         return self._noload / 1e9
 
     def on_sample(self, start: float, rtt: float, inflight: int, did_drop: bool = False) -> int:
-        """See :meth:`Limit.on_sample`. ValueError when ``rtt`` is not above 0."""
-        nanoseconds = _nanoseconds(rtt)
-        if nanoseconds <= 0:
+        """See :meth:`sim.control.limits.limit.Limit.on_sample`. ValueError when ``rtt`` is not above 0."""
+        length = nanoseconds(rtt)
+        if length <= 0:
             raise ValueError(f"rtt must be >0 but got {rtt:g}")
         self._probe_count += 1
         if self._probe_jitter * self.probe_multiplier * self._estimated <= self._probe_count:
             self._probe_jitter = self._jitter()
             self._probe_count = 0
-            self._noload = nanoseconds
-        elif self._noload == 0 or nanoseconds < self._noload:
-            self._noload = nanoseconds
+            self._noload = length
+        elif self._noload == 0 or length < self._noload:
+            self._noload = length
         else:
-            self._update(nanoseconds, inflight, did_drop)
+            self._update(length, inflight, did_drop)
         return self.limit
 
     def _jitter(self) -> float:
@@ -286,8 +255,8 @@ class Gradient2Limit:
         return self._long.value / 1e9
 
     def on_sample(self, start: float, rtt: float, inflight: int, did_drop: bool = False) -> int:
-        """See :meth:`Limit.on_sample`. ValueError when ``rtt`` is not above 0."""
-        short = float(_nanoseconds(rtt))
+        """See :meth:`sim.control.limits.limit.Limit.on_sample`. ValueError when ``rtt`` is not above 0."""
+        short = float(nanoseconds(rtt))
         if short <= 0.0:
             raise ValueError(f"rtt must be >0 but got {rtt:g}")
         estimated = self._estimated
@@ -300,80 +269,3 @@ class Gradient2Limit:
             new = estimated * (1.0 - self.smoothing) + (estimated * gradient + queue) * self.smoothing
             self._estimated = max(float(self.min_limit), min(float(self.max_concurrency), new))
         return self.limit
-
-
-class WindowedLimit:
-    """Gives ``delegate`` one sample a window: the mean or a percentile of round-trip times, the most in flight, whether any dropped.
-
-    A window ends with the first sample that ends more than its length after the last window; the length is twice the window's
-    smallest round-trip time, at least ``min_window_time`` and at most ``max_window_time``. One of fewer than ``window_size`` samples is
-    thrown away, as are samples below ``min_rtt_threshold``. ``percentile`` None: the mean, cut to nanoseconds.
-    """
-
-    __slots__ = (
-        "_dropped",
-        "_inflight",
-        "_max_window",
-        "_min_rtt",
-        "_min_window",
-        "_next",
-        "_rtts",
-        "delegate",
-        "percentile",
-        "window_size",
-    )
-
-    def __init__(
-        self,
-        delegate: Limit,
-        *,
-        min_window_time: float = 1.0,
-        max_window_time: float = 1.0,
-        window_size: int = 10,
-        min_rtt_threshold: float = 100e-6,
-        percentile: float | None = None,
-    ) -> None:
-        for name, value in (("min_window_time", min_window_time), ("max_window_time", max_window_time)):
-            if value < 0.1:
-                raise ValueError(f"{name} is {value:g} s; 100ms or more is allowed")
-        if window_size < 10:
-            raise ValueError(f"window_size is {window_size}; 10 or more is allowed")
-        if percentile is not None and not 0.0 < percentile < 1.0:
-            raise ValueError(f"percentile is {percentile:g}; above 0 and below 1 is allowed")
-        self.delegate = delegate
-        self.window_size = window_size
-        self.percentile = percentile
-        self._min_window = _nanoseconds(min_window_time)
-        self._max_window = _nanoseconds(max_window_time)
-        self._min_rtt = _nanoseconds(min_rtt_threshold)
-        self._next = 0
-        self._rtts: list[int] = []
-        self._inflight = 0
-        self._dropped = False
-
-    @property
-    def limit(self) -> int:
-        """The limit now."""
-        return self.delegate.limit
-
-    def on_sample(self, start: float, rtt: float, inflight: int, did_drop: bool = False) -> int:
-        """See :meth:`Limit.on_sample`."""
-        nanoseconds = _nanoseconds(rtt)
-        end = _nanoseconds(start) + nanoseconds
-        if nanoseconds < self._min_rtt:
-            return self.limit
-        self._rtts.append(nanoseconds)
-        self._inflight = max(self._inflight, inflight)
-        self._dropped = self._dropped or did_drop
-        if end > self._next:
-            rtts, most, dropped = self._rtts, self._inflight, self._dropped
-            self._rtts, self._inflight, self._dropped = [], 0, False
-            self._next = end + min(max(min(rtts) * 2, self._min_window), self._max_window)
-            if len(rtts) >= self.window_size:
-                self.delegate.on_sample(start, self._tracked(rtts) / 1e9, most, dropped)
-        return self.limit
-
-    def _tracked(self, rtts: list[int]) -> int:
-        if self.percentile is None:
-            return sum(rtts) // len(rtts)
-        return sorted(rtts)[max(1, floor(len(rtts) * self.percentile + 0.5)) - 1]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import ceil
 
-from sim.control.limits.netflix import Limit
+from sim.control.limits.limit import Limit
 
 __all__ = ["PartitionedLimiter"]
 

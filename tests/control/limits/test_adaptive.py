@@ -12,16 +12,10 @@ from hypothesis import strategies as st
 
 from sim.control.limits.gradient import GradientController
 from sim.control.limits.histogram import Histogram
-from sim.control.limits.netflix import (
-    AIMDLimit,
-    ExpAvgMeasurement,
-    FixedLimit,
-    Gradient2Limit,
-    Limit,
-    VegasLimit,
-    WindowedLimit,
-)
+from sim.control.limits.limit import FixedLimit, Limit
+from sim.control.limits.netflix import AIMDLimit, ExpAvgMeasurement, Gradient2Limit, VegasLimit
 from sim.control.limits.partitions import PartitionedLimiter
+from sim.control.limits.windowed import WindowedLimit
 from tests.paths import DATA
 
 CASES = yaml.safe_load((DATA / "control" / "adaptive_cases.yaml").read_text())

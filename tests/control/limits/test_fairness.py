@@ -142,7 +142,9 @@ def test_a_gate_holds_its_bounds(
     events: list[tuple[bool, float]], limit: int, queue: int, deadline: float | None
 ) -> None:
     made = Gate(limit, queue, deadline)
-    now, states, since = 0.0, {}, {}
+    now = 0.0
+    states: dict[int, str] = {}
+    since: dict[int, float] = {}
     for number, (arrives, wait) in enumerate(events):
         now += wait
         for item in made.expire(now):
