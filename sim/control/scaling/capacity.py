@@ -18,8 +18,8 @@ arrivals in a mean step there are ``n = a (O - 1)`` decodes. The rest follows fr
   (Kingman). Steps are taken as gamma distributed where a third moment is needed, the wait as exponential.
 * Variances: of a request's mean step, that of a step over O - 1 of them (over their harmonic mean, as outputs vary), times
   ``(1 + r) / (1 - r)`` since a long step collects more prompts for the next (r: seconds of prefill a second); and that of the batch,
-  Poisson widened by ``1 / (1 - n T'/T)`` since a larger batch is slower (linear noise about processor sharing). Quantiles are those
-  of a lognormal of that mean and variance.
+  Poisson widened by ``1 / (1 - n T'/T)`` since a larger batch is slower (linear noise about processor sharing). Their standard
+  deviations add, as the same arrivals cause both. Quantiles are those of a lognormal of that mean and variance.
 
 **Sources.** Little's law, PASTA, Kingman's bound (1962), renewal theory; insensitivity of processor sharing (Cohen 1979). The iteration
 as the unit of time is that of Orca (OSDI 2022) and Sarathi-Serve (OSDI 2024). **Assumptions**: Poisson arrivals, no prefix cache; what
@@ -121,8 +121,8 @@ class Operating:
         if metric == "tpot":
             follow = min(self.rate * traffic.prompt * self.token, 0.95)
             steps = max(traffic.output - 1.0, 1.0) / (1.0 + traffic.output_scv)
-            own = self.step_variance / steps * (1.0 + follow) / (1.0 - follow)
-            return self.step, own + self.slope**2 * self.batch_variance
+            mixed = sqrt(self.step_variance / steps * (1.0 + follow) / (1.0 - follow))
+            return self.step, (mixed + self.slope / (1.0 - follow) * sqrt(self.batch_variance)) ** 2
         found = self.step + self.step_variance / self.step  # the step that an arrival finds in progress
         found_variance = self.step_variance * found / self.step
         busy = 1.0 - exp(-self.batch - self.rate * self.mixed)  # nobody decodes, no prompt under way: none to wait for

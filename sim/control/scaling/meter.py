@@ -22,23 +22,26 @@ class Flow:
 
 
 class Meter:
-    """Counters as they were at each look; :meth:`flow` is their difference over the last ``window`` seconds."""
+    """Counters as they were at each look; :meth:`flow` is their difference over the last ``window`` seconds.
+
+    Views count from the start of a run, at 0, which is the first look of all.
+    """
 
     def __init__(self, window: float) -> None:
         self.window = window
-        self._looks: deque[tuple[float, int, int, int, float]] = deque()
+        self._looks: deque[tuple[float, int, int, int, float]] = deque([(0.0, 0, 0, 0, 0.0)])  # a run starts at 0
 
     def look(self, view: DeploymentView) -> None:
         """Note the counters of ``view``. During an outage of metrics there is nothing to note."""
-        if not view.metrics or (self._looks and view.now <= self._looks[-1][0]):
-            return
         looks = self._looks
+        if not view.metrics or view.now <= looks[-1][0]:
+            return
         looks.append((view.now, view.arrived, view.prompt_tokens, view.output_tokens, view.request_seconds))
         while len(looks) > 2 and looks[1][0] <= view.now - self.window:
             looks.popleft()
 
     def flow(self) -> Flow | None:
-        """From the last look at least ``window`` ago (or the first there is) to the latest; None before there are two."""
+        """From the last look at least ``window`` ago (or from 0) to the latest; None before there is one."""
         if len(self._looks) < 2:
             return None
         old, new = self._looks[0], self._looks[-1]
@@ -62,16 +65,16 @@ class Series:
 
     def __init__(self, bucket: float, points: int) -> None:
         self.bucket = bucket
+        self.points = points
         self.values: deque[float] = deque(maxlen=points)
-        self._last: tuple[float, float] | None = None
+        self._last = (0.0, 0.0)  # when, and the counter: a run starts at 0
 
     def add(self, now: float, counter: float) -> None:
         """The counter's value at ``now``."""
-        if self._last is not None:
-            elapsed = now - self._last[0]
-            whole = int(elapsed / self.bucket + 0.5)
-            if whole < 1:
-                return
-            rise = (counter - self._last[1]) / elapsed
-            self.values.extend([rise] * min(whole, self.values.maxlen or whole))
+        elapsed = now - self._last[0]
+        whole = int(elapsed / self.bucket + 0.5)
+        if whole < 1:
+            return
+        rise = (counter - self._last[1]) / elapsed
+        self.values.extend([rise] * min(whole, self.points))
         self._last = (now, counter)

@@ -39,6 +39,9 @@ class PredictiveScaler:
     a replica's throughput); the method is Holt (1957) and Winters (1960).
     """
 
+    wakes = True
+    """Asked at once when a request waits for a deployment without any replica."""
+
     def __init__(
         self,
         *,
@@ -95,6 +98,8 @@ class PredictiveScaler:
         ValueError when neither ``target`` nor ``rate_per_replica`` is given and nothing is known of a replica."""
         if not view.metrics:
             return Decision(None, "metrics are out")
+        if view.queued and not view.live and not self.bounds.least:
+            return Decision(self._hold.highest(view.now, 1), "a request waits and there is no replica")
         if not self.series.values:
             return Decision(None, "nothing measured yet")
         each = self._each()

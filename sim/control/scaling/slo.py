@@ -60,6 +60,9 @@ class SloScaler:
     out of sizing, which the decision says.
     """
 
+    wakes = True
+    """Asked at once when a request waits for a deployment without any replica."""
+
     def __init__(
         self,
         *,
@@ -117,6 +120,8 @@ class SloScaler:
             raise ValueError("it needs the step times of a replica")
         if not view.metrics:
             return Decision(None, "metrics are out")
+        if view.queued and not view.live and not self.bounds.least:
+            return Decision(self._hold.highest(view.now, 1), "a request waits and there is no replica")
         flow = self._meter.flow()
         if flow is None:
             return Decision(None, "nothing measured yet")
