@@ -185,7 +185,8 @@ class Replica:
     def _begin_marked(self, step: Step, now: float) -> bool:
         """Note who is admitted or held back by a step that has such. Whether it has prompts, and so was begun."""
         for request in step.stalled:
-            self._gaps.setdefault(request.id, now)
+            if request.id not in self._aborted:
+                self._gaps.setdefault(request.id, now)
         chunks = len(step.chunks)
         if not chunks:
             return False
@@ -244,9 +245,7 @@ class Replica:
         if row not in scheduler.running_requests and last <= self._repeats:
             scheduler.remove(request)
             return scheduler.may_admit_next() and self._cut(last)
-        step = max(step, 1)
-        last = max(last, 1)
-        self._aborted[row] = (step, last)
+        self._aborted[row] = (max(step, 1), last)
         self._disturbed = True
         return self._cut(last)
 
@@ -325,7 +324,6 @@ class Replica:
         repeats = self._repeats
         leaving: list[Request] = []
         for row, (since, last) in self._aborted.items():
-            self._gaps.pop(row, None)
             request = scheduler.running_requests.get(row)
             if request is None:
                 continue
@@ -354,16 +352,15 @@ class Replica:
     def _schedule_disturbed(self, now: float) -> Step | None:
         """Form the next step when requests have been aborted, or when what is next was settled before the span was cut."""
         scheduler = self.scheduler
-        closed = self._closed
-        self._closed = False
-        step = scheduler.schedule_without_admission() if closed else scheduler.schedule()
+        step = scheduler.schedule_without_admission() if self._closed else scheduler.schedule()
         if step is None or step.preempted:
             step = self._settle(step, now)
-        self._let_go(step)
         if step is not None:
             step.admitted = [row for row in step.admitted if row not in self._aborted]
-            if closed or self._aborted:
-                step.horizon = 1
+            if self._closed or self._aborted:
+                step.horizon = 1  # somebody leaves, or who waits may be admitted next
+        self._let_go(step)
+        self._closed = False
         self._disturbed = bool(self._aborted)
         return step
 
@@ -377,8 +374,6 @@ class Replica:
             if request is not None:
                 scheduler.remove(request)
             del self._aborted[row]
-            self._gaps.pop(row, None)
-            self._preempted.pop(row, None)
 
     def _count_lost(self, row: int, now: float) -> None:
         if row in self._preempted:
@@ -423,6 +418,8 @@ class Replica:
             if step is not None:
                 for row in step.preempted:
                     self.ledger.preemptions[row] += 1
+                    if row in self._aborted:
+                        continue
                     self._preempted.setdefault(row, now)
                     if scheduler.num_outputs(row):
                         # its last token came with the step that ended now, unless it stalled since
@@ -457,9 +454,15 @@ class Replica:
         return decodes
 
     def snapshot(self, now: float) -> tuple[int, int, int]:
-        """Requests running, requests waiting and KV blocks in use at ``now``, between this step's start and its end."""
+        """Requests running, requests waiting and KV blocks in use at ``now``, between this step's start and its end.
+
+        An aborted request counts as long as it runs.
+        """
         scheduler = self.scheduler
         waiting = scheduler.num_waiting() + len(self._inbox)
+        for row in self._aborted:
+            if row not in scheduler.running_requests:
+                waiting -= 1
         if self.end == _NEVER:
             return 0, waiting, 0
         steps = self._steps_by(now) if self._repeats > 1 else 1
