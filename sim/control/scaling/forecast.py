@@ -34,7 +34,8 @@ class Forecast:
 class Forecaster:
     """Forecasts by ``method`` with seasons of ``season`` points; smoothing parameters are fitted anew every ``refit``-th time.
 
-    * ``holt``: additive damped trend. ``holt-winters``: with an additive season, once two seasons were seen; holt until then.
+    * ``holt``: additive damped trend. ``holt-winters``: with an additive season, once two seasons (and ten points beside
+      one) were seen; holt until then.
     * ``seasonal-naive``: what was a season ago; ``last`` until one was seen. ``last``: as it was in the last bucket.
 
     With fewer than :data:`FEWEST` points ``last`` stands in for smoothing. Variances are those of the state-space models (Hyndman
@@ -65,7 +66,7 @@ class Forecaster:
             if len(values) >= season:
                 return _seasonal(values, season, horizon)
             method = "last"
-        if method == "holt-winters" and (season < 2 or len(values) < 2 * season):
+        if method == "holt-winters" and (season < 2 or len(values) < max(2 * season, FEWEST + season // 2 * 2)):
             method = "holt"
         if len(values) < FEWEST:
             method = "last"
