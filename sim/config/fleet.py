@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from sim.config.gateway import Outlier, Queue
+from sim.config.growth import Growth, Loss, Storage
 from sim.config.policies import Admission, Autoscaler, Router
+from sim.config.startup import ColdStart, Drain, WarmPool
 from sim.config.values import Flag, Name, Part, Seconds, Share, checked, choice, fault, real, whole
 
 if TYPE_CHECKING:
@@ -109,7 +111,19 @@ class Pool(Part):
     price: Annotated[float, real(0.0, 1e6)] | None = Field(
         default=None, description="Dollars an hour for a machine; with an instance, in place of its list price."
     )
-    nodes: Annotated[int, whole(1, 100_000)] = Field(default=1, description="Machines.")
+    nodes: Annotated[int, whole(0, 100_000)] = Field(
+        default=1,
+        description="Machines. Without growth they are at hand at once, with all images, and paid for while they are in use.",
+    )
+    growth: Growth | None = Field(
+        default=None, description="How the pool grows and shrinks from its nodes at the start. Default: see nodes."
+    )
+    zones: tuple[Name, ...] = Field(default=("a",), description="Zones that its machines are spread over, in turn.")
+    placement: Annotated[Literal["pack", "spread"], choice("pack", "spread")] = Field(
+        default="pack", description="Replicas on as few machines as there can be, or spread over zones, then machines."
+    )
+    storage: Storage = Field(default_factory=Storage, description="What loads share, and what stays on a machine.")
+    loss: Loss = Field(default_factory=Loss, description="How the loss of a machine is noticed.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Pool:
@@ -208,7 +222,9 @@ class Deployment(Part):
     name: Name = Field(description="What reports and paths call it.")
     model: Name = Field(description="One of the scenario's models.")
     pool: Name = Field(description="One of the cluster's pools.")
-    replicas: Annotated[int, whole(1, 100_000)] = Field(default=1, description="Engines side by side.")
+    replicas: Annotated[int, whole(0, 100_000)] = Field(
+        default=1, description="Engines side by side; with an autoscaler, those at the start."
+    )
     tensor_parallel: Annotated[int, whole(1, 1024)] = Field(default=1, description="GPUs of one replica.")
     profile: Annotated[str, checked(_profile, "profiles")] | None = Field(
         default=None,
@@ -224,6 +240,11 @@ class Deployment(Part):
     admission: tuple[Admission, ...] = Field(
         default=(), description="Who is let in: policies one behind another, all of which must."
     )
+    cold_start: ColdStart = Field(default_factory=ColdStart, description="What a replica goes through until it serves.")
+    warm_pool: WarmPool | None = Field(
+        default=None, description="Engines that sleep until they are needed again. Default: none."
+    )
+    drain: Drain = Field(default_factory=Drain, description="What happens to a replica that is to go.")
     queue: Queue = Field(default_factory=Queue, description="The line at the gateway.")
     outlier: Outlier | None = Field(
         default=None, description="How replicas that fail are avoided. Default: they are not."

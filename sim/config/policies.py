@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import typing
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -62,16 +64,26 @@ class Policy(BaseModel):
         """The policy's own parameters; those with units as numbers, in seconds or per second."""
         from sim.control import registry
 
-        given = dict(self.__pydantic_extra__ or {})
-        accepted = registry.parameters(self.family, self.kind)
-        for name, value in given.items():
-            unit = _unit(accepted[name].annotation) if name in accepted else None
-            if unit is not None and value is not None:
-                try:
-                    given[name] = _UNITS[unit](value)
-                except ValueError as error:
-                    raise fault(str(error), name) from None
-        return given
+        found = _read(dict(self.__pydantic_extra__ or {}), registry.parameters(self.family, self.kind))
+        for name, kinds in registry.nested(self.family).items():
+            inner = found.get(name)
+            if isinstance(inner, Mapping) and inner.get("kind") in kinds:
+                rest = {key: value for key, value in inner.items() if key != "kind"}
+                accepted = inspect.signature(kinds[inner["kind"]]).parameters
+                found[name] = {"kind": inner["kind"], **_read(rest, accepted)}
+        return found
+
+
+def _read(given: dict[str, Any], accepted: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    """``given`` with what has a unit as numbers."""
+    for name, value in given.items():
+        unit = _unit(accepted[name].annotation) if name in accepted else None
+        if unit is not None and value is not None:
+            try:
+                given[name] = _UNITS[unit](value)
+            except ValueError as error:
+                raise fault(str(error), name) from None
+    return given
 
 
 def _called(family: str) -> str:

@@ -14,7 +14,7 @@ from sim.control.calls import Attempt, Call
 from sim.control.gateway import CLIENTS, KINDS
 from sim.control.plan import Cascade, Choice, GatewayPlan
 from sim.control.station import Station
-from sim.serving.ledger import FAILED, OK, OUTCOMES, REJECTED, TIMEOUT
+from sim.serving.ledger import FAILED, OK, OUTCOMES, REJECTED, TIMEOUT, UNFINISHED
 
 if TYPE_CHECKING:
     from sim.control.clients.client import Client
@@ -30,6 +30,7 @@ _DEADLINE: Final = CLIENTS + 3
 _PATIENCE: Final = CLIENTS + 4
 _OUTDONE: Final = CLIENTS + 5
 _ONWARD: Final = CLIENTS + 6
+_RESEND: Final = CLIENTS + 7
 
 
 class Callers:
@@ -43,6 +44,7 @@ class Callers:
         self.cascades: list[Cascade | None] = list(plan.cascades)
         self.calls: dict[int, Call] = {}
         self.outdone: dict[int, Attempt] = {}  # hedges whose twin was answered first
+        self.resends: dict[int, Attempt] = {}  # attempts that were lost, and that the gateway sends again
         self.generator = plan.generator()
         self.draws: list[float] = []
 
@@ -87,12 +89,13 @@ class Callers:
 
     def begin(self, request: int, station: Station, now: float, late: bool) -> None:
         """A request comes whose client will do more than wait."""
-        floor = self.gateway.floor
+        gateway = self.gateway
+        floor = gateway.floor
         client = self.clients[floor.workload[request]]
         call = Call(request, station, client)
         self.calls[request] = call
         if client is not None:
-            overhead = self.gateway.terms[station.number].overhead
+            overhead = gateway.terms[station.number].overhead
             if client.deadline is not None:
                 floor.at(max(now + client.deadline - overhead, now), _DEADLINE + KINDS * request)
             if client.patience is not None:
@@ -100,24 +103,24 @@ class Callers:
             if not client.first(now):
                 self._finish(call, request, now, REJECTED, "circuit breaker open")
                 return
-        self._attempt(call, now, late)
+        self._attempt(call, call.sent + 1, now, now, late)
 
-    def _attempt(self, call: Call, now: float, late: bool) -> None:
-        """Send it, once more or for the first time."""
+    def _attempt(self, call: Call, number: int, began: float, now: float, late: bool) -> None:
+        """Send it, once more or for the first time: attempt ``number`` of the client, which began at ``began``."""
         gateway = self.gateway
         floor = gateway.floor
         request = call.request
         station = call.station
-        row = floor.add_attempt(
-            request, floor.prompt[request] + call.generated, floor.output[request] - call.generated, now
-        )
-        call.sent += 1
+        generated = call.generated
+        row = floor.add_attempt(request, floor.prompt[request] + generated, floor.output[request] - generated, now)
+        again = number == call.sent  # by the gateway
+        call.sent = number
         client = call.client
         if client is not None:
             overhead = gateway.terms[station.number].overhead
             if client.timeout is not None:
-                floor.at(max(now + client.timeout - overhead, now), _TIMEOUT + KINDS * row)
-            wait = client.hedge(now, call.sent)
+                floor.at(max(began + client.timeout - overhead, now), _TIMEOUT + KINDS * row)
+            wait = inf if again else client.hedge(now, number)
             if wait < inf:
                 floor.at(now + wait, _HEDGE + KINDS * request)
         gateway.enter(row, station, call, now, late)
@@ -125,32 +128,58 @@ class Callers:
     def ended(self, call: Call, attempt: Attempt, now: float, outcome: int, reason: str) -> None:
         """An attempt of the call is over."""
         call.live = [other for other in call.live if other is not attempt]
+        client = call.client
+        terms = self.gateway.terms[attempt.station.number]
         if call.done:
+            if client is not None:
+                client.cancelled(now, attempt.number)
             return
         if outcome == OK:
             self._answered(call, attempt, now)
             return
-        terms = self.gateway.terms[attempt.station.number]
         if outcome == FAILED and terms.on_loss != "fail" and call.resent < terms.resends:
             call.resent += 1
             if terms.on_loss == "migrate":
                 self._keep(call, attempt)
-            self.gateway.floor.at(now, _AGAIN + KINDS * call.request)
+            self.resends[call.request] = attempt
+            self.gateway.floor.at(now, _RESEND + KINDS * call.request)
             return
-        client = call.client
         if client is None:
             self._finish(call, attempt.row, now, outcome, reason)
+        else:
+            self._failed(call, client, attempt, now, outcome, reason)
+
+    def _failed(self, call: Call, client: Client, attempt: Attempt, now: float, outcome: int, reason: str) -> None:
+        """The client learns that an attempt has failed, and does what it does then."""
+        floor = self.gateway.floor
+        seen = now + self.gateway.terms[attempt.station.number].overhead
+        call.reason = OUTCOMES[outcome]
+        pause = client.failed(
+            seen,
+            attempt.number,
+            call.previous,
+            call.reason,
+            self._draw(),
+            duration=seen - attempt.began,
+            sent=call.sent,
+        )
+        hedged = client.hedge_after is not None
+        if hedged and pause < inf:
+            floor.at(seen + pause, _HEDGE + KINDS * call.request)
+            call.paused = not call.live
             return
-        seen = now + terms.overhead  # by the client
-        pause = client.failed(seen, call.sent, call.previous, OUTCOMES[outcome], self._draw())
-        if call.live:
+        if call.live and call.reason in client.retry_on:
             return  # its twin may still be answered
-        arrival = self.gateway.floor.ledger.arrival[call.request]
-        if pause == inf or (client.deadline is not None and seen + pause >= arrival + client.deadline):
+        last = floor.ledger.arrival[call.request] + (inf if client.deadline is None else client.deadline)
+        if pause == inf or seen + pause >= last:
+            if pause < inf:
+                client.dropped(seen)
+            self._withdraw(call, now)
             self._finish(call, attempt.row, now, outcome, reason)
             return
         call.previous = pause
-        self.gateway.floor.at(seen + pause, _AGAIN + KINDS * call.request)
+        call.paused = True
+        floor.at(seen + pause, _AGAIN + KINDS * call.request)
 
     def _keep(self, call: Call, attempt: Attempt) -> None:
         """What the attempt has generated is not lost with its replica: another goes on from there."""
@@ -167,19 +196,20 @@ class Callers:
 
     def _answered(self, call: Call, attempt: Attempt, now: float) -> None:
         floor = self.gateway.floor
+        seen = now + self.gateway.terms[attempt.station.number].overhead
         if call.client is not None:
-            call.client.succeeded(now)
+            call.client.succeeded(seen, attempt.number, duration=seen - attempt.began, reason=call.reason)
+        for other in call.live:
+            self.outdone[other.row] = other
+            floor.at(now, _OUTDONE + KINDS * other.row)
         cascade = self.cascades[floor.workload[call.request]]
-        others = call.live
         if cascade is not None and not call.escalated and self._draw() < cascade.share:
             call.escalated = True
             call.station = floor.stations[cascade.to]
-            floor.at(now + self.gateway.terms[attempt.station.number].overhead, _ONWARD + KINDS * call.request)
+            call.live = []
+            floor.at(seen, _ONWARD + KINDS * call.request)
         else:
             self._finish(call, attempt.row, now, OK, "")
-        for other in others:
-            self.outdone[other.row] = other
-            floor.at(now, _OUTDONE + KINDS * other.row)
 
     def _finish(self, call: Call, row: int, now: float, outcome: int, reason: str) -> None:
         """The request is over; what attempt ``row`` had is its."""
@@ -204,16 +234,20 @@ class Callers:
             ledger.lost[request] = ledger.lost[row] + call.lost
         gateway.close(request, row, now, outcome, reason)
 
-    def _give_up(self, call: Call, now: float, reason: str) -> None:
-        """Whatever is on its way for the call is withdrawn."""
+    def _withdraw(self, call: Call, now: float) -> int:
+        """Nothing more comes of the attempts that are on their way; the row of the last of them, or of the request."""
         call.done = True
         row = call.request
         for attempt in list(call.live):
             row = attempt.row
-            self.gateway.withdraw(attempt, now, TIMEOUT, reason)
-        if call.client is not None:
-            call.client.failed(now, call.sent, inf, "deadline", 0.0)
-        self._finish(call, row, now, TIMEOUT, reason)
+            self.gateway.withdraw(attempt, now, TIMEOUT, "")
+        return row
+
+    def _give_up(self, call: Call, now: float, reason: str) -> None:
+        """The user leaves, or the deadline has passed."""
+        if call.paused and call.client is not None and call.client.hedge_after is None:
+            call.client.dropped(now)
+        self._finish(call, self._withdraw(call, now), now, TIMEOUT, reason)
 
     def remind(self, kind: int, number: int, now: float) -> bool:
         """As :meth:`Gateway.remind`."""
@@ -222,7 +256,7 @@ class Callers:
             outdone = self.outdone.pop(number, None)
             if outdone is None or number not in gateway.attempts:
                 return False
-            gateway.withdraw(outdone, now, OK, "")
+            gateway.withdraw(outdone, now, UNFINISHED, "")
             return True
         if kind == _TIMEOUT:
             attempt = gateway.attempts.get(number)
@@ -233,21 +267,44 @@ class Callers:
         call = self.calls.get(number)
         if call is None:
             return False
+        client = call.client
         if kind == _DEADLINE:
             self._give_up(call, now, "deadline")
         elif kind == _PATIENCE:
-            ledger = gateway.floor.ledger
-            if any(ledger.first_token[attempt.row] == ledger.first_token[attempt.row] for attempt in call.live):
-                return False
-            if call.escalated or call.first_token == call.first_token:
+            if self._has_begun(call):
                 return False
             self._give_up(call, now, "abandoned")
         elif kind == _HEDGE:
-            if not call.live:
+            if (
+                client is None
+                or call.escalated
+                or not (call.live or call.paused)
+                or call.sent >= client.hedge_max_attempts
+            ):
                 return False
-            self._attempt(call, now, True)
+            if client.again(now, hedge=True):
+                call.paused = False
+                self._attempt(call, call.sent + 1, now, now, True)
+            elif not call.live:
+                self._finish(call, call.request, now, REJECTED, "retries exhausted")
+        elif kind == _AGAIN:
+            call.paused = False
+            if client is not None and not client.again(now):
+                self._finish(call, call.request, now, REJECTED, "circuit breaker open")
+            else:
+                self._attempt(call, call.sent + 1, now, now, True)
+        elif kind == _RESEND:
+            before = self.resends.pop(number)
+            self._attempt(call, before.number, before.began, now, True)
         else:
-            if kind == _AGAIN and call.live:
-                return False
-            self._attempt(call, now, True)
+            if client is not None and not client.first(now):
+                self._finish(call, call.request, now, REJECTED, "circuit breaker open")
+            else:
+                self._attempt(call, call.sent + 1, now, now, True)
         return True
+
+    def _has_begun(self, call: Call) -> bool:
+        """Whether its user has seen a token."""
+        first = self.gateway.floor.ledger.first_token
+        seen = call.first_token == call.first_token
+        return call.escalated or seen or any(first[attempt.row] == first[attempt.row] for attempt in call.live)

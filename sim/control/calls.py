@@ -28,8 +28,10 @@ class Call:
         "generated",
         "live",
         "lost",
+        "paused",
         "preemptions",
         "previous",
+        "reason",
         "request",
         "resent",
         "scheduled",
@@ -45,6 +47,8 @@ class Call:
         self.sent = 0
         self.resent = 0  # by the gateway, after a replica was lost
         self.previous = 0.0
+        self.paused = False  # between two attempts
+        self.reason = "failed"  # why the attempt before the last had failed
         self.done = False
         self.escalated = False
         self.first_token = float("nan")
@@ -58,7 +62,7 @@ class Attempt:
     """One time that a request is sent. ``began``: when; ``admitted``: when it was let in, NaN before; ``passed``: how many admission
     policies it has passed; ``sent``: to a replica."""
 
-    __slots__ = ("admitted", "ask", "began", "call", "passed", "row", "sent", "station")
+    __slots__ = ("admitted", "ask", "began", "call", "number", "passed", "row", "sent", "station")
 
     def __init__(self, row: int, station: Station, call: Call | None, ask: Ask | None, began: float) -> None:
         self.row = row
@@ -67,5 +71,6 @@ class Attempt:
         self.ask = ask
         self.began = began
         self.admitted = float("nan")
+        self.number = 1  # of the client's attempts; what the gateway sends again keeps its number
         self.passed = 0
         self.sent = False

@@ -13,7 +13,6 @@ from typing import Final
 
 from sim.control.floor import Floor
 from sim.control.plan import FleetPlan
-from sim.control.router import Look
 from sim.control.station import Station
 from sim.perf.steptable import StepTable
 from sim.serving.ledger import REJECTED, Ledger
@@ -146,7 +145,8 @@ class Fleet(Floor):
             station.released(self.ordinal[index], len(finished), tokens)
         gateway = self.gateway
         if gateway is not None:
-            gateway.served(station, index, finished, now)
+            for row in finished:
+                gateway.served(station, index, row, now)
             return
         self.ledger.area += now * len(finished)
         for row in finished:
@@ -172,10 +172,8 @@ class Fleet(Floor):
         self.issue_number += 1
         heappush(self.issues, (when, 1, self.issue_number, -1 - code))
 
-    def look(self, replica: int, now: float) -> Look:
-        running, waiting, used = self.replicas[replica].snapshot(now)
-        blocks = self.owner[replica].plan.settings.kv_blocks - 1
-        return Look(running, waiting, used / blocks, blocks)
+    def snapshot(self, replica: int, now: float) -> tuple[int, int, int]:
+        return self.replicas[replica].snapshot(now)
 
     def busy(self, replica: int, now: float) -> float:
         return self.replicas[replica].busy_at(now)

@@ -6,6 +6,8 @@ NotImplementedError here are all that the gateway and the cluster need of it.
 
 from __future__ import annotations
 
+from bisect import insort
+
 from sim.control.gateway import Gateway
 from sim.control.plan import FleetPlan
 from sim.control.router import Look
@@ -34,6 +36,7 @@ class Floor:
         self.owner: list[Station] = []  # of each replica
         self.ordinal: list[int] = []  # its index within the deployment
         self.position: list[int] = []  # in its deployment's view; -1: not in it
+        self.serving: list[int] = []  # those that are open, or closed and not gone
         self.closed: set[int] = set()  # those that serve what they have, and are to be told of when they have nothing
         self.severed: set[int] = set()  # those that the gateway cannot reach
         self.notices: list[tuple[float, str, int]] = []
@@ -44,8 +47,8 @@ class Floor:
 
     # what a fleet must add
 
-    def look(self, replica: int, now: float) -> Look:
-        """What the engine of a replica exports at ``now``."""
+    def snapshot(self, replica: int, now: float) -> tuple[int, int, int]:
+        """Requests running and waiting in a replica, and KV blocks in use, at ``now``."""
         raise NotImplementedError
 
     def busy(self, replica: int, now: float) -> float:
@@ -87,6 +90,12 @@ class Floor:
     def reissue(self, row: int, now: float) -> None:
         """A closed-loop user's request ``row`` ended: the next one is issued, in its time."""
         raise NotImplementedError
+
+    def look(self, replica: int, now: float) -> Look:
+        """What the engine of a replica exports at ``now``."""
+        running, waiting, used = self.snapshot(replica, now)
+        blocks = self.owner[replica].plan.settings.kv_blocks - 1
+        return Look(running, waiting, used / blocks, blocks)
 
     # the rows
 
@@ -149,9 +158,10 @@ class Floor:
         """It is ready: requests go there, those that wait at the gateway first."""
         station = self.owner[replica]
         station.ready += 1
+        insort(self.serving, replica)
         self.include(replica)
         if self.gateway is not None:
-            self.gateway.opened(station, now)
+            self.gateway.opened(station, self.ordinal[replica], now)
 
     def include(self, replica: int) -> None:
         """The router may choose it."""
@@ -177,6 +187,8 @@ class Floor:
         station = self.owner[replica]
         station.ready -= 1
         self.exclude(replica)
+        if self.gateway is not None:
+            self.gateway.closed(station, self.ordinal[replica])
         self.closed.add(replica)
         if self.idle(replica):
             self.notices.append((now, "drained", replica))
@@ -188,6 +200,10 @@ class Floor:
             self.closed.discard(replica)
         elif self.exclude(replica) or self.ordinal[replica] in station.away:
             station.ready -= 1
+            if self.gateway is not None:
+                self.gateway.closed(station, self.ordinal[replica])
+        if replica in self.serving:
+            self.serving.remove(replica)
         rows = self.destroy(replica, now)
         station.away.pop(self.ordinal[replica], None)
         self.severed.discard(replica)

@@ -14,7 +14,7 @@ from sim.control.limits.ask import ADMIT, DROPPED, REFUSE, AdmissionPolicy, Ask
 from sim.control.limits.line import line
 from sim.control.plan import GatewayPlan, Terms
 from sim.control.station import Station
-from sim.serving.ledger import FAILED, OK, REJECTED, TIMEOUT
+from sim.serving.ledger import FAILED, OK, REJECTED, TIMEOUT, UNFINISHED
 
 if TYPE_CHECKING:
     from sim.control.clients.outliers import OutlierDetection
@@ -121,8 +121,7 @@ class Gateway:
             ask.inflight = self.inflight[number]
             wait = policy.offer(ask, now)
             if wait == REFUSE:
-                for earlier in policies[: attempt.passed]:
-                    earlier.cancelled(ask, now)
+                self._return(attempt, now)
                 self._refuse(attempt.row, attempt, station, policy.reason, now)
                 return
             attempt.passed += 1
@@ -132,6 +131,13 @@ class Gateway:
         attempt.admitted = now
         self.inflight[number] += 1
         self._forward(attempt.row, station, now, late)
+
+    def _return(self, attempt: Attempt, now: float) -> None:
+        """It has passed some policies and will not be let in: they are told."""
+        if attempt.ask is not None:
+            for policy in self.policies[attempt.station.number][: attempt.passed]:
+                policy.cancelled(attempt.ask, now)
+        attempt.passed = 0
 
     def _refuse(self, row: int, attempt: Attempt | None, station: Station, reason: str, now: float) -> None:
         station.rejected += 1
@@ -194,12 +200,18 @@ class Gateway:
             attempt.sent = True
         floor.deliver(row, station, position, now, late)
 
-    def opened(self, station: Station, now: float) -> None:
+    def opened(self, station: Station, index: int, now: float) -> None:
         """A replica has become ready: who waits is sent on."""
         outlier = self.outliers[station.number]
         if outlier is not None:
-            outlier.add(station.eligible[-1])
+            outlier.add(index)
         self._dispatch(station, now)
+
+    def closed(self, station: Station, index: int) -> None:
+        """A replica is no longer to be sent anything."""
+        outlier = self.outliers[station.number]
+        if outlier is not None:
+            outlier.remove(index)
 
     def _dispatch(self, station: Station, now: float, late: bool = True) -> None:
         queue = self.lines[station.number]
@@ -217,30 +229,33 @@ class Gateway:
 
     # back from a replica
 
-    def served(self, station: Station, replica: int, rows: list[int], now: float) -> None:
-        """A step end has answered ``rows``."""
-        outlier = self.outliers[station.number]
-        for row in rows:
-            attempt = self.attempts.get(row) if self.attempts else None
-            if outlier is not None:
-                outlier.report(self.floor.ordinal[replica], now, True)
-            if self.fair[station.number]:
-                tenant = self.plan.tenants[self.floor.workload[row]]
-                self.lines[station.number].charge(tenant, self.floor.output[row])
-            self.ended(row, attempt, station, now, OK, "")
-        self._soon(station, now)
+    def served(self, station: Station, replica: int, row: int, now: float) -> None:
+        """A step end has answered ``row``."""
+        number = station.number
+        outlier = self.outliers[number]
+        if outlier is not None:
+            outlier.report(self.floor.ordinal[replica], now, True)
+        if self.fair[number]:
+            tenant = self.plan.tenants[self.floor.workload[row]]
+            self.lines[number].charge(tenant, self.floor.output[row])
+        attempt = self.attempts.get(row) if self.attempts else None
+        self.ended(row, attempt, station, now, OK, "")
+        if len(self.lines[number]):
+            self._soon(station, now)
 
     def lost(self, station: Station, replica: int, rows: list[int], now: float, reason: str) -> None:
         """What was in a replica is lost with it."""
         for row in rows:
             attempt = self.attempts.get(row)
-            self._reported(station, replica, now, False)
+            self._reported(station, replica, now, 503)
             self.ended(row, attempt, station, now, FAILED, reason)
 
-    def _reported(self, station: Station, replica: int, now: float, ok: bool) -> None:
+    def _reported(self, station: Station, replica: int, now: float, code: int) -> None:
+        """A replica has not answered: the proxy's own errors are 503 (no connection) and 504 (too late)."""
         outlier = self.outliers[station.number]
         if outlier is not None:
-            outlier.report(self.floor.ordinal[replica], now, ok)
+            outlier.report(self.floor.ordinal[replica], now, False, code)
+            self._review(station, outlier, now)
 
     def ended(self, row: int, attempt: Attempt | None, station: Station, now: float, outcome: int, reason: str) -> None:
         """Attempt ``row`` is over, however it went."""
@@ -257,7 +272,12 @@ class Gateway:
             ask = attempt.ask
             if ask is not None:
                 for policy in self.policies[station.number]:
-                    policy.ended(ask, now, rtt)
+                    if outcome == UNFINISHED:
+                        policy.cancelled(ask, now)  # it was outdone by a copy of it, and says nothing
+                    else:
+                        policy.ended(ask, now, rtt)
+        elif attempt.passed:
+            self._return(attempt, now)
         call = attempt.call
         if call is None:
             self.close(row, row, now, outcome, reason)
@@ -274,7 +294,7 @@ class Gateway:
         elif attempt.sent:
             self.floor.withdraw(row, now)
             if outcome == TIMEOUT:
-                self._reported(station, self.floor.ledger.replica[row], now, False)
+                self._reported(station, self.floor.ledger.replica[row], now, 504)
             self._soon(station, now)
         self.ended(row, attempt, station, now, outcome, reason)
 
@@ -322,7 +342,7 @@ class Gateway:
             attempt = self.attempts.get(number)
             if attempt is None:
                 return False
-            self._reported(attempt.station, floor.ledger.replica[number], now, False)
+            self._reported(attempt.station, floor.ledger.replica[number], now, 503)
             self.ended(number, attempt, attempt.station, now, FAILED, "unreachable")
         elif kind == DISPATCH:
             self.due.discard(number)
@@ -338,11 +358,15 @@ class Gateway:
 
     def _tick(self, station: Station, now: float) -> None:
         """Outlier detection looks at what it has seen: who is avoided from now on, and who no longer."""
-        floor = self.floor
         outlier = self.outliers[station.number]
         if outlier is None:
             return
         outlier.tick(now)
+        self._review(station, outlier, now)
+        self.floor.at(now + outlier.interval, TICK + KINDS * station.number)
+
+    def _review(self, station: Station, outlier: OutlierDetection, now: float) -> None:
+        floor = self.floor
         avoided = outlier.avoided(now)
         for index in list(station.eligible):
             if index in avoided:
@@ -351,5 +375,4 @@ class Gateway:
             number = station.numbers[index]
             if index not in avoided and number not in floor.closed:
                 floor.include(number)
-        self._dispatch(station, now)
-        floor.at(now + outlier.interval, TICK + KINDS * station.number)
+        self._soon(station, now)

@@ -1,9 +1,9 @@
-"""The slow, obvious fleet: arrivals, closed-loop users, routers and replicas as SimPy processes.
+"""The slow, obvious fleet: arrivals and replicas as SimPy processes, an event a step.
 
 The oracle of :mod:`sim.control.fleet`: same plan, same ledger, to the last bit. At equal times the table's arrivals come
 first, in table order, then requests re-issued after a think time, in the order they were issued, then step ends by
-replica, and last what is re-issued without a think time: nobody answers in no time, so the steps that end at that moment
-are followed by the next ones before such a request arrives.
+replica, and last, in the order they were asked for, what is re-issued without a think time and what the gateway is reminded of: nobody
+answers in no time, so the steps that end at that moment are followed by the next ones before such a request arrives.
 """
 
 from __future__ import annotations
@@ -15,100 +15,99 @@ from typing import Final
 
 import simpy
 
-from sim.control.plan import ClosedLoop, DeploymentPlan, FleetPlan
-from sim.control.router import FleetView
+from sim.control.floor import Floor
+from sim.control.plan import FleetPlan
+from sim.control.station import Station
 from sim.errors import PolicyError
+from sim.perf.steptable import StepTable
 from sim.serving.ledger import REJECTED, Ledger
 from sim.serving.reference import STEP_END, Replica, at
 
-__all__ = ["simulate"]
+__all__ = ["ReferenceFleet", "simulate"]
 
 TABLE_ARRIVAL: Final = 1
 REISSUED_ARRIVAL: Final = 2
+AFTER_ALL_STEPS: Final = STEP_END + 1_000_000
 
 
-class _Deployment:
-    """The replicas behind one router."""
+class ReferenceFleet(Floor):
+    """As :class:`sim.control.fleet.Fleet`, on a SimPy environment of its own."""
 
-    def __init__(self, plan: DeploymentPlan, replicas: list[Replica], first: int) -> None:
-        self.plan = plan
-        self.replicas = replicas
-        self.first = first  # global index of replicas[0]
-        self.router = plan.router()
-        self.view = FleetView(plan.replicas)
-
-
-class _Fleet:
     def __init__(self, plan: FleetPlan) -> None:
-        table = plan.table
-        self.plan = plan
-        self.arrival: list[float] = table.arrival.tolist()
-        self.workload: list[int] = table.workload.tolist()
-        self.prompt: list[int] = table.prompt_tokens.tolist()
-        self.output: list[int] = table.output_tokens.tolist()
-        self.priority: list[int] = table.priority.tolist()
-        self.session: list[int] = table.session.tolist()
         self.env = simpy.Environment()
-        self.ledger = Ledger(list(self.arrival), sum(deployment.replicas for deployment in plan.deployments))
-        self.deployments: list[_Deployment] = []
-        first = 0
-        for deployment in plan.deployments:
-            replicas = [
-                Replica(self.env, first + i, deployment.settings, deployment.step, self.ledger, self.ended)
-                for i in range(deployment.replicas)
-            ]
-            self.deployments.append(_Deployment(deployment, replicas, first))
-            first += deployment.replicas
-        closed = {loop.workload for loop in plan.closed_loops}
-        self.open_rows = [row for row, workload in enumerate(self.workload) if workload not in closed]
-        self.closed_rows: dict[int, list[int]] = defaultdict(list)
-        for row, workload in enumerate(self.workload):
-            if workload in closed:
-                self.closed_rows[workload].append(row)
-        self.after_all_steps = STEP_END + first
-        self.done: dict[int, simpy.Event] = {}  # of closed-loop rows in the system: their users wait for it
+        self.replicas: list[Replica] = []
+        super().__init__(plan)
         self.in_system = 0
         self.changed = 0.0
-
-    def run(self) -> Ledger:
-        env, plan, ledger = self.env, self.plan, self.ledger
-        env.process(self.open_arrivals())
+        self.think = {loop.workload: loop.think for loop in plan.closed_loops}
+        self.open_rows = [row for row, workload in enumerate(self.workload) if workload not in self.think]
+        self.to_come = len(self.open_rows)  # arrivals that are sure to come
+        self.closed_rows: dict[int, list[int]] = defaultdict(list)
+        for row, workload in enumerate(self.workload):
+            if workload in self.think:
+                self.closed_rows[workload].append(row)
+        for number, deployment in enumerate(plan.deployments):
+            for _ in range(deployment.replicas):
+                self.open(self.create(number), 0.0)
+        self.env.process(self.open_arrivals())
         for loop in plan.closed_loops:
             for _ in range(loop.users):
-                env.process(self.user(loop))
-        if plan.drain or isinf(plan.horizon):
-            env.run()
-        while env.peek() <= plan.horizon < inf:  # what happens at the horizon still counts
-            env.step()
-        self.count(0, ledger.end_time)
+                self.issue(loop.workload, 0.0, REISSUED_ARRIVAL)
+
+    def advance(self, until: float) -> bool:
+        """Process every event up to and at ``until``, or to the first notice. False when nothing is left to happen."""
+        while not self.notices and self.env.peek() <= until and not isinf(self.env.peek()):
+            self.env.step()
+            for replica in sorted(self.closed):
+                if self.idle(replica):
+                    self.closed.discard(replica)
+                    self.notices.append((self.env.now, "drained", replica))
+        if self.to_come:
+            return True
+        return self.in_system > 0 if self.gateway is None else self.gateway.open > 0
+
+    def finish(self) -> Ledger:
+        """Close the books."""
+        ledger = self.ledger
+        if self.gateway is None:
+            self.count(0, ledger.end_time)
+        else:
+            ledger.area += self.gateway.open * ledger.end_time
         return ledger
 
     def open_arrivals(self) -> Generator[simpy.Event, None, None]:
         for row in self.open_rows:
-            yield at(self.env, self.arrival[row] - self.env.now, TABLE_ARRIVAL)
+            yield at(self.env, self.ledger.arrival[row] - self.env.now, TABLE_ARRIVAL)
+            self.to_come -= 1
             self.arrive(row)
 
-    def user(self, loop: ClosedLoop) -> Generator[simpy.Event, None, None]:
-        think, order = 0.0, REISSUED_ARRIVAL
-        while self.env.now + think < self.plan.horizon:
-            yield at(self.env, think, order)
-            if not self.closed_rows[loop.workload]:
-                return
-            row = self.closed_rows[loop.workload].pop(0)
-            done = self.done[row] = self.env.event()
-            self.ledger.arrival[row] = self.env.now
-            self.arrive(row, late=order == self.after_all_steps)
-            yield done
-            think = loop.think
-            order = REISSUED_ARRIVAL if think > 0.0 else self.after_all_steps
+    def reissue(self, row: int, now: float) -> None:
+        think = self.think[self.workload[row]]
+        self.issue(self.workload[row], think, REISSUED_ARRIVAL if think > 0.0 else AFTER_ALL_STEPS)
+
+    def issue(self, workload: int, think: float, order: int) -> None:
+        """The workload's next request is sent after ``think`` seconds, if there is one and the run goes on."""
+        if self.closed_rows[workload] and self.env.now + think < self.plan.horizon:
+            row = self.closed_rows[workload].pop(0)
+            self.to_come += 1
+            self.env.process(self.sent(row, think, order))
+
+    def sent(self, row: int, think: float, order: int) -> Generator[simpy.Event, None, None]:
+        yield at(self.env, think, order)
+        self.to_come -= 1
+        self.ledger.arrival[row] = self.env.now
+        self.arrive(row, late=order == AFTER_ALL_STEPS)
 
     def arrive(self, row: int, late: bool = False) -> None:
         ledger = self.ledger
         ledger.issued += 1
         ledger.end_time = self.env.now
-        deployment = self.deployments[self.plan.deployment_of[self.workload[row]]]
+        station = self.station_of[self.workload[row]]
+        if self.gateway is not None:
+            self.gateway.arrive(row, station, self.env.now, late)
+            return
         prompt, output = self.prompt[row], self.output[row]
-        settings = deployment.plan.settings
+        settings = station.plan.settings
         reason = ""
         if prompt + output > settings.max_model_len:
             reason = "max_model_len"
@@ -118,36 +117,30 @@ class _Fleet:
             ledger.outcome[row] = REJECTED
             ledger.reason[row] = reason
             ledger.end[row] = self.env.now
-            self.release(row)
+            if self.closed_loop(row):
+                self.reissue(row, self.env.now)
             return
         self.count(+1, self.env.now)
-        index = deployment.router.choose(self.session[row], prompt + output, deployment.view)
-        if not 0 <= index < len(deployment.replicas):
+        station.view.now = self.env.now
+        station.view.prompt_tokens = prompt
+        index = station.router.choose(self.session[row], prompt + output, station.view)
+        if not 0 <= index < len(station.eligible):
             raise PolicyError(
-                f"the router of deployment '{deployment.plan.name}' chose replica {index} "
-                f"of {len(deployment.replicas)} (allowed: 0 to {len(deployment.replicas) - 1})"
+                f"the router of deployment '{station.plan.name}' chose replica {index} "
+                f"of {len(station.eligible)} (allowed: 0 to {len(station.eligible) - 1})"
             )
-        deployment.view.outstanding[index] += 1
-        deployment.view.tokens[index] += prompt + output
-        ledger.replica[row] = deployment.first + index
-        deployment.replicas[index].submit(row, prompt, output, self.priority[row], late)
+        self.deliver(row, station, index, self.env.now, late)
 
     def ended(self, row: int) -> None:
         """A request finished at the end of a step."""
-        deployment = self.deployments[self.plan.deployment_of[self.workload[row]]]
-        index = self.ledger.replica[row] - deployment.first
-        deployment.view.outstanding[index] -= 1
-        deployment.view.tokens[index] -= self.prompt[row] + self.output[row]
+        replica = self.ledger.replica[row]
+        self.gone(replica, row)
+        if self.gateway is not None:
+            self.gateway.served(self.owner[replica], replica, row, self.env.now)
+            return
         self.count(-1, self.env.now)
-        self.release(row)
-
-    def release(self, row: int) -> None:
-        """Let the closed-loop user of the row, if it has one, go on at once: before the replica schedules again."""
-        done = self.done.pop(row, None)
-        if done is not None:
-            done._ok = True
-            done._value = None
-            self.env.schedule(done, priority=simpy.events.URGENT)
+        if self.closed_loop(row):
+            self.reissue(row, self.env.now)
 
     def count(self, change: int, now: float) -> None:
         """The number of requests in the system changes: add to its time integral."""
@@ -155,7 +148,59 @@ class _Fleet:
         self.in_system += change
         self.changed = now
 
+    # what the gateway and the cluster need (sim.control.floor)
+
+    def at(self, when: float, code: int) -> None:
+        self.env.process(self.reminded(when - self.env.now, code))
+
+    def reminded(self, wait: float, code: int) -> Generator[simpy.Event, None, None]:
+        yield at(self.env, wait, AFTER_ALL_STEPS)
+        if self.gateway is not None and self.gateway.remind(code, self.env.now):
+            self.ledger.end_time = self.env.now
+
+    def settle(self, now: float) -> None:
+        """Bring the clock to ``now``, at which something outside of this environment happens."""
+        if now > self.env.now:
+            self.env.run(until=at(self.env, now - self.env.now, AFTER_ALL_STEPS))
+
+    def snapshot(self, replica: int, now: float) -> tuple[int, int, int]:
+        self.settle(now)
+        return self.replicas[replica].snapshot()
+
+    def busy(self, replica: int, now: float) -> float:
+        self.settle(now)
+        return self.replicas[replica].busy_now
+
+    def make(self, number: int, station: Station) -> None:
+        settings, step = station.plan.settings, station.plan.step
+        self.replicas.append(Replica(self.env, number, settings, step, self.ledger, self.ended))
+
+    def submit(self, replica: int, row: int, now: float, late: bool) -> None:
+        self.settle(now)
+        self.replicas[replica].submit(row, self.prompt[row], self.output[row], self.priority[row], late)
+
+    def abort(self, replica: int, row: int, now: float) -> None:
+        self.settle(now)
+        self.replicas[replica].abort(row, True)
+
+    def retable(self, replica: int, table: StepTable, now: float) -> None:
+        self.settle(now)
+        self.replicas[replica].retable(table)
+
+    def destroy(self, replica: int, now: float) -> list[int]:
+        self.settle(now)
+        return self.replicas[replica].kill()
+
+    def held(self, replica: int) -> list[int]:
+        return self.replicas[replica].requests()
+
+    def idle(self, replica: int) -> bool:
+        return self.replicas[replica].idle
+
 
 def simulate(plan: FleetPlan) -> Ledger:
     """Run one replication of the plan, one event a step. Slow; see :func:`sim.control.fleet.simulate` for the same, fast."""
-    return _Fleet(plan).run()
+    fleet = ReferenceFleet(plan)
+    while fleet.advance(inf if plan.drain else plan.horizon) and fleet.notices:
+        fleet.notices.clear()
+    return fleet.finish()

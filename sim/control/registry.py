@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sim.control.router import Router
 
-__all__ = ["FAMILIES", "GROUP", "check", "make", "names", "parameters", "router"]
+__all__ = ["FAMILIES", "GROUP", "check", "make", "names", "nested", "parameters", "router"]
 
 GROUP = "twinfer.policies"
 
@@ -34,13 +34,41 @@ FAMILIES: dict[str, dict[str, str]] = {
         "least-tokens": "sim.control.routers:LeastTokens",
         "power-of-two": "sim.control.routers:PowerOfTwo",
         "session-affinity": "sim.control.routers:SessionAffinity",
+        "gateway": "sim.control.routing.gateway:Gateway",
+        "sglang": "sim.control.routing.sglang:SglangCacheAware",
+        "dynamo": "sim.control.routing.dynamo:DynamoKv",
+        "production-stack-session": "sim.control.routing.production_stack_routers:ProductionStackSession",
+        "production-stack-prefix": "sim.control.routing.production_stack_routers:ProductionStackPrefix",
+        "ray-power-of-two": "sim.control.routing.ray:RayPowerOfTwo",
+        "bounded-load": "sim.control.routing.bounded:BoundedLoad",
+        "envoy-least-request": "sim.control.routing.least_request:EnvoyLeastRequest",
     },
     "autoscaler": {
+        "hpa": "sim.control.scaling.hpa_adapter:HpaScaler",
+        "keda": "sim.control.scaling.keda_adapter:KedaScaler",
         "kpa": "sim.control.scaling.kpa:KpaScaler",
         "ray-serve": "sim.control.scaling.rayserve_scaler:RayServeScaler",
+        "predictive": "sim.control.scaling.predictive:PredictiveScaler",
+        "schedule": "sim.control.scaling.schedule:ScheduleScaler",
+        "slo": "sim.control.scaling.slo:SloScaler",
+        "oracle": "sim.control.scaling.oracle:OracleScaler",
     },
-    "admission": {},
-    "pools": {},
+    "admission": {
+        "token-bucket": "sim.control.limits.policies:TokenBucket",
+        "envoy-local": "sim.control.limits.policies:EnvoyLocal",
+        "concurrency": "sim.control.limits.policies:ConcurrencyLimit",
+        "envoy-adaptive": "sim.control.limits.adaptive:EnvoyAdaptive",
+        "vegas": "sim.control.limits.adaptive:Vegas",
+        "gradient2": "sim.control.limits.adaptive:Gradient2",
+        "aimd": "sim.control.limits.adaptive:Aimd",
+        "priority-shedding": "sim.control.limits.adaptive:PriorityShedding",
+    },
+    "pools": {
+        "cheapest-first": "sim.control.routing.pools:CheapestFirst",
+        "least-latency": "sim.control.routing.pools:LeastLatency",
+        "weighted": "sim.control.routing.pools:Weighted",
+        "by-length": "sim.control.routing.pools:ByLength",
+    },
     "client": {"default": "sim.control.clients.client:Client"},
     "outlier": {"envoy": "sim.control.clients.outliers:OutlierDetection"},
 }
@@ -103,6 +131,17 @@ def parameters(family: str, kind: str) -> dict[str, inspect.Parameter]:
     return {name: parameter for name, parameter in accepted.items() if name not in _GIVEN}
 
 
+def nested(family: str) -> dict[str, Mapping[str, Any]]:
+    """Parameters of the family that are policies themselves, named by ``kind``: the classes by kind."""
+    if family != "client":
+        return {}
+    from sim.control.clients.backoff import BACKOFFS
+    from sim.control.clients.breakers import BREAKERS
+    from sim.control.clients.budgets import BUDGETS
+
+    return {"backoff": BACKOFFS, "budget": BUDGETS, "breaker": BREAKERS}
+
+
 def make(family: str, kind: str, given: Mapping[str, Any], **extras: Any) -> Any:
     """A fresh policy. ``extras`` are given to those that name such a parameter. PolicyError when there is none of that name, or its
     parameters do not fit."""
@@ -116,6 +155,16 @@ def make(family: str, kind: str, given: Mapping[str, Any], **extras: Any) -> Any
             raise PolicyError(
                 f"{family} {kind!r}: {name!r} is not a parameter of it{did_you_mean(name, allowed)}; it {takes}"
             )
+    missing = [
+        name
+        for name, parameter in accepted.items()
+        if name not in arguments
+        and name not in extras
+        and parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if missing:
+        raise PolicyError(f"{family} {kind!r}: needs {', '.join(missing)}")
     arguments |= {name: value for name, value in extras.items() if name in accepted}
     try:
         made = policy(**arguments)

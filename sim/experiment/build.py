@@ -40,10 +40,14 @@ class Placed:
     """Seconds from when a client sends a request until the engine sees it."""
     router_kind: str
     router_parameters: dict[str, Any]
+    weights_bytes: float
+    """Of one replica, over all its GPUs."""
     gpu: str
     gpus: int
     nodes: float
     usd_per_hour: float
+    usd_per_replica_hour: float
+    """Of a replica's share of its machine."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def _nodes(scenario: Scenario, machines: dict[str, Machine]) -> list[float]:
                 ]
             )
         for number, gpus in members:
-            shares[number] = needed * gpus / sum(groups)
+            shares[number] = needed * gpus / max(sum(groups), 1)
     return shares
 
 
@@ -161,10 +165,12 @@ def _place(scenario: Scenario, number: int, machine: Machine, nodes: float, warn
         **_times(profile, deployment.engine, settings),
         router_kind=deployment.router.kind,
         router_parameters=deployment.router.parameters,
+        weights_bytes=float(architecture.weight_bytes(model.dtype)),
         gpu=gpu.name,
         gpus=deployment.replicas * deployment.tensor_parallel,
         nodes=nodes,
         usd_per_hour=nodes * machine.usd_per_hour,
+        usd_per_replica_hour=machine.usd_per_hour * deployment.tensor_parallel / machine.gpus,
     )
     if placed.request_overhead:
         whose = (
@@ -194,12 +200,13 @@ def _times(profile: Profile, engine: Engine, settings: EngineSettings) -> dict[s
 
 
 def _serving(scenario: Scenario) -> list[int]:
-    """The deployment of each workload: the one it names, else the one that serves its model."""
+    """The deployment of each workload: the (first) one it names, else the one that serves its model."""
     names = [deployment.name for deployment in scenario.deployments]
     models = [deployment.model for deployment in scenario.deployments]
+    named = [workload.deployment or next(iter(workload.deployments), None) for workload in scenario.workloads]
     return [
-        names.index(workload.deployment) if workload.deployment is not None else models.index(workload.model)
-        for workload in scenario.workloads
+        models.index(workload.model) if name is None else names.index(name)
+        for name, workload in zip(named, scenario.workloads, strict=True)
     ]
 
 
@@ -226,10 +233,12 @@ def leaves_nothing_to_chance(scenario: Scenario) -> bool:
 def plan(system: System, replication: int) -> FleetPlan:
     """Draw the requests of one replication and give each router its stream. TraceError when a trace cannot be read."""
     from sim.control.plan import ClosedLoop, DeploymentPlan, FleetPlan
+    from sim.experiment.control import controlled, gateway_plan
     from sim.kernel.clock import on_grid
     from sim.workload.table import draw
 
     run = system.scenario.run
+    elastic = controlled(system.scenario)
     table = draw(system.scenario.workloads, run.duration, run.requests, run.seed, replication)
     # engines run by clocks that are late by the request overhead (ReplicationRecord.of); users wait for it once a request
     overheads = [system.deployments[number].request_overhead for number in system.deployment_of]
@@ -238,7 +247,7 @@ def plan(system: System, replication: int) -> FleetPlan:
         deployments=[
             DeploymentPlan(
                 placed.name,
-                placed.replicas,
+                0 if elastic else placed.replicas,  # the cluster's to place
                 placed.settings,
                 placed.step,
                 partial(_router, placed, run.seed, replication),
@@ -253,6 +262,7 @@ def plan(system: System, replication: int) -> FleetPlan:
         ],
         horizon=float("inf") if run.duration is None else run.duration,
         drain=run.drain,
+        gateway=gateway_plan(system, replication) if elastic else None,
     )
 
 

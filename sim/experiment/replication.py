@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from sim.experiment.build import System, build, plan
+from sim.experiment.elastic import Ran
 from sim.experiment.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -29,7 +30,11 @@ def replicate(scenario: Scenario, replication: int, draw: int | None = None) -> 
     system = build(scenario) if draw is None else build(scenario).drawn(draw)
     drawn = plan(system, replication)
     horizon = _horizon(scenario, drawn)
-    ledger, timeline, outside = _run(scenario, drawn, horizon)
+    tables = [deployment.step for deployment in drawn.deployments]
+    before = [table.outside for table in tables]
+    ran = _run(system, drawn, horizon, replication)
+    outside = [table.outside - count for table, count in zip(tables, before, strict=True)]
+    ledger = ran.ledger
     deployments = tuple(
         DeploymentFacts(
             placed.name,
@@ -53,8 +58,8 @@ def replicate(scenario: Scenario, replication: int, draw: int | None = None) -> 
         deployments=deployments,
         deployment_of=system.deployment_of,
         horizon=_window_end(scenario, drawn, ledger, horizon, latest(ledger, deployments)),
-        timeline=timeline,
-        events=[*_extrapolations(system, outside), *_exhausted(scenario, drawn, ledger)],
+        timeline=ran.timeline,
+        events=[*ran.events, *_extrapolations(system, outside), *_exhausted(scenario, drawn, ledger)],
     )
 
 
@@ -82,35 +87,34 @@ def _window_end(scenario: Scenario, drawn: FleetPlan, ledger: Ledger, horizon: f
     return horizon if math.isfinite(horizon) else end
 
 
-def _run(scenario: Scenario, drawn: FleetPlan, horizon: float) -> tuple[Ledger, dict[str, list[float]], list[int]]:
-    """The ledger, the timeline, and by deployment how many steps were priced outside what its profile measured."""
-    tables = [deployment.step for deployment in drawn.deployments]
-    before = [table.outside for table in tables]
-    timeline: dict[str, list[float]] = {}
+def _run(system: System, drawn: FleetPlan, horizon: float, replication: int) -> Ran:
+    scenario = system.scenario
+    if drawn.gateway is not None:
+        from sim.experiment.elastic import run
+
+        return run(system, drawn, horizon, replication, _period(scenario, horizon))
     if scenario.run.mode == "reference":
         from sim.control import reference
 
-        ledger = reference.simulate(drawn)
-    else:
-        ledger, timeline = _fast(scenario, drawn, horizon)
-    return ledger, timeline, [table.outside - count for table, count in zip(tables, before, strict=True)]
-
-
-def _fast(scenario: Scenario, drawn: FleetPlan, horizon: float) -> tuple[Ledger, dict[str, list[float]]]:
+        return Ran(reference.simulate(drawn))
     from simpy import Environment
 
     from sim.control.fleet import Fleet
     from sim.kernel.drive import drive
 
     fleet = Fleet(drawn)
-    period = scenario.run.sample_every
-    if period is None:
-        period = horizon / _SAMPLES if math.isfinite(horizon) and horizon > 0.0 else 10.0
-    sampler = Sampler(fleet, period)
+    sampler = Sampler(fleet, _period(scenario, horizon))
     env = Environment()
     env.process(sampler.process(env))
     drive(env, fleet, math.inf if drawn.drain else drawn.horizon)
-    return fleet.finish(), sampler.columns
+    return Ran(fleet.finish(), sampler.columns)
+
+
+def _period(scenario: Scenario, horizon: float) -> float:
+    """Seconds between samples of the timeline."""
+    if scenario.run.sample_every is not None:
+        return scenario.run.sample_every
+    return horizon / _SAMPLES if math.isfinite(horizon) and horizon > 0.0 else 10.0
 
 
 def _extrapolations(system: System, outside: list[int]) -> list[dict[str, object]]:

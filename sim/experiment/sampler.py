@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from simpy import Environment, Event
 
 if TYPE_CHECKING:
-    from sim.control.fleet import Fleet
+    from sim.control.floor import Floor
 
 __all__ = ["Sampler"]
 
@@ -16,7 +16,7 @@ __all__ = ["Sampler"]
 class Sampler:
     """Columns of samples, a row for each replica and moment: requests, KV blocks in use, busy seconds so far."""
 
-    def __init__(self, fleet: Fleet, period: float) -> None:
+    def __init__(self, fleet: Floor, period: float) -> None:
         self.fleet = fleet
         self.period = period
         self.columns: dict[str, list[float]] = {
@@ -30,13 +30,13 @@ class Sampler:
             yield env.timeout(self.period)
 
     def sample(self, now: float) -> None:
-        """One row for each replica as it stands at ``now``."""
+        """One row for each replica that serves as it stands at ``now``."""
         columns = self.columns
-        for replica in self.fleet.replicas:
-            running, waiting, kv_used = replica.snapshot(now)
+        for replica in self.fleet.serving:
+            running, waiting, kv_used = self.fleet.snapshot(replica, now)
             columns["t_s"].append(now)
-            columns["replica"].append(replica.index)
+            columns["replica"].append(replica)
             columns["running"].append(running)
             columns["waiting"].append(waiting)
             columns["kv_used"].append(kv_used)
-            columns["busy_s"].append(replica.busy_at(now))
+            columns["busy_s"].append(self.fleet.busy(replica, now))

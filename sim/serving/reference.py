@@ -407,6 +407,25 @@ class Replica:
         """How many ``requests()`` are."""
         return len(self.requests())
 
+    @property
+    def idle(self) -> bool:
+        """Whether it has nothing to do."""
+        return self._wake is not None or self.dead
+
+    @property
+    def busy_now(self) -> float:
+        """Seconds spent in steps so far, the step in progress counted as far as it has come."""
+        going = 0.0 if self._step is None else self._env.now - self._begun
+        return self._ledger.busy[self._index] + going
+
+    def snapshot(self) -> tuple[int, int, int]:
+        """Requests running and waiting, and KV blocks in use, between a step's start and its end."""
+        if self.idle:
+            return 0, 0, 0
+        scheduler = self.scheduler
+        used = scheduler.settings.kv_blocks - 1 - scheduler.free_blocks
+        return len(scheduler.running), len(scheduler.waiting) + len(self._inbox), used
+
     def _see_aborts(self, step: Step | None) -> None:
         """``step`` has been formed; who was aborted before that, too late for it, leaves now, or when it ends if it runs them."""
         for row in sorted(self._unseen):

@@ -1,0 +1,92 @@
+"""A replication whose replicas come and go: data plane, gateway, cluster, autoscalers and faults on one clock."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sim.experiment.control import autoscalers
+from sim.experiment.machines import plans
+from sim.experiment.sampler import Sampler
+
+if TYPE_CHECKING:
+    from sim.control.cluster.usage import Usage
+    from sim.control.floor import Floor
+    from sim.control.gateway import Gateway
+    from sim.control.plan import FleetPlan
+    from sim.experiment.build import System
+    from sim.serving.ledger import Ledger
+
+__all__ = ["Events", "Ran", "run"]
+
+
+@dataclass
+class Ran:
+    """What a run leaves: its ledger, the samples of its timeline, its decisions, and, if replicas came and went, who had which machine."""
+
+    ledger: Ledger
+    timeline: dict[str, list[float]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    gateway: Gateway | None = None
+    usage: Usage | None = None
+
+
+class Events:
+    """The log of decisions (:class:`sim.control.cluster.plane.Log`)."""
+
+    def __init__(self, floor: Floor) -> None:
+        self.floor = floor
+        self.rows: list[dict[str, Any]] = []
+
+    def __call__(
+        self, kind: str, now: float, reason: str, *, deployment: str = "", replica: int = -1, **numbers: object
+    ) -> None:
+        """Write one down. ``replica`` is a number in the fleet; written is its number within the deployment."""
+        row: dict[str, Any] = {"t_s": float(now), "kind": kind, "reason": reason, "deployment": deployment}
+        if replica >= 0:
+            row["replica"] = self.floor.ordinal[replica]
+            row["deployment"] = self.floor.owner[replica].plan.name
+        self.rows.append(row | {name: _plain(value) for name, value in numbers.items()})
+
+
+def _plain(value: object) -> object:
+    """As JSON can hold it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(item) for item in value]
+    return value
+
+
+def run(system: System, drawn: FleetPlan, horizon: float, replication: int, period: float) -> Ran:
+    """Run it to its end. SimulationError when the replicas there are at the start do not fit the machines."""
+    from simpy import Environment
+
+    from sim.control.cluster.cluster import Cluster
+    from sim.control.fleet import Fleet
+    from sim.control.operator import Operator
+    from sim.control.reference import ReferenceFleet
+    from sim.kernel.drive import drive
+    from sim.kernel.streams import generator
+
+    scenario = system.scenario
+    slow = scenario.run.mode == "reference"
+    fleet: Fleet | ReferenceFleet = ReferenceFleet(drawn) if slow else Fleet(drawn)
+    events = Events(fleet)
+    env = Environment()
+    pools, replicas = plans(system)
+    streams = partial(generator, scenario.run.seed, replication)
+    cluster = Cluster(env, fleet, pools, replicas, streams, events)
+    cold_starts = [cluster.cold_start(number) for number in range(len(replicas))]
+    operator = Operator(env, fleet, cluster, autoscalers(system, replication, drawn.table, cold_starts))
+    cluster.start()
+    operator.start()
+    sampler = Sampler(fleet, period)
+    env.process(sampler.process(env))
+    drive(env, fleet, math.inf if drawn.drain else drawn.horizon, operator.told)
+    ledger = fleet.finish()
+    return Ran(ledger, sampler.columns, events.rows, fleet.gateway, cluster.usage(ledger.end_time))
