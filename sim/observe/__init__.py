@@ -1,6 +1,10 @@
 """What a run says: records of replications, their figures and tables, results, comparisons, run directories.
 
+facts        workloads, deployments and pools, as records name them
 record       one replication: rows of requests, totals of replicas
+fleet        replicas and machines that come and go
+bill         what machines cost
+energy       what they draw
 metrics      its figures
 objectives   figures over replications with their intervals; who keeps which objective
 tables       requests, timeline and events as tables
@@ -15,21 +19,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sim.observe.bill import Terms
+    from sim.observe.energy import PowerCurve, Site
+    from sim.observe.facts import DeploymentFacts, PoolFacts, WorkloadFacts
     from sim.observe.objectives import Estimate, Standing
-    from sim.observe.record import DeploymentFacts, ReplicationRecord, WorkloadFacts
+    from sim.observe.record import ReplicationRecord
     from sim.observe.result import Comparison, Result, load
     from sim.observe.verdict import Pair, Verdict
 
 _HOMES = {
     "Comparison": "result",
-    "DeploymentFacts": "record",
+    "DeploymentFacts": "facts",
     "Estimate": "objectives",
     "Pair": "verdict",
+    "PoolFacts": "facts",
+    "PowerCurve": "energy",
     "ReplicationRecord": "record",
     "Result": "result",
+    "Site": "energy",
     "Standing": "objectives",
+    "Terms": "bill",
     "Verdict": "verdict",
-    "WorkloadFacts": "record",
+    "WorkloadFacts": "facts",
     "load": "result",
 }
 
@@ -38,9 +49,13 @@ __all__ = [
     "DeploymentFacts",
     "Estimate",
     "Pair",
+    "PoolFacts",
+    "PowerCurve",
     "ReplicationRecord",
     "Result",
+    "Site",
     "Standing",
+    "Terms",
     "Verdict",
     "WorkloadFacts",
     "load",

@@ -10,13 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.errors import SimulationError
+from sim.observe.facts import DeploymentFacts, PoolFacts, WorkloadFacts
+from sim.observe.fleet import Fleet
 from sim.serving.ledger import OK, OUTCOMES
 
 if TYPE_CHECKING:
+    from sim.control.cluster.usage import Usage
     from sim.serving.ledger import Ledger
     from sim.workload.table import RequestTable
 
-__all__ = ["DeploymentFacts", "ReplicationRecord", "WorkloadFacts", "latest"]
+__all__ = ["DeploymentFacts", "PoolFacts", "ReplicationRecord", "WorkloadFacts", "latest"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -36,33 +39,7 @@ _REQUIRED = {
     "outcome": np.int64,
 }
 _OPTIONAL = {"priority": 0, "cached_tokens": 0, "preemptions": 0, "attempts": 1}
-
-
-@dataclass(frozen=True)
-class WorkloadFacts:
-    """One workload as its rows are read: the model it asks for, its tenant, its objectives (``{"ttft_p99": 2.0}``, seconds)."""
-
-    name: str
-    model: str = ""
-    tenant: str = "default"
-    objectives: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class DeploymentFacts:
-    """One deployment as its replicas are read.
-
-    ``gpus`` and ``usd_per_hour`` are those of the whole deployment, all replicas together; ``kv_blocks`` is what one replica can
-    give to requests (vLLM's count less the reserved block 0). ``request_overhead`` seconds pass until a request that was sent is
-    seen by the engine: its ledger's clock, on which a request arrives when it is sent, is late by as much.
-    """
-
-    name: str
-    replicas: int
-    gpus: int
-    usd_per_hour: float
-    kv_blocks: int
-    request_overhead: float = 0.0
+_WHOLE = ("deployment", "ordinal", "node")
 
 
 def latest(ledger: Ledger, deployments: Sequence[DeploymentFacts]) -> float:
@@ -77,13 +54,19 @@ class ReplicationRecord:
     ``columns`` holds arrays of one length, a row a request, in the order of the request table: ``arrival_s``,
     ``prompt_tokens``, ``output_tokens``, ``workload`` and ``deployment`` (indices into the facts), ``replica`` (global index,
     -1: never routed), ``scheduled_s``, ``first_token_s``, ``end_s`` (seconds, NaN for what never happened), ``outcome`` (index into
-    :data:`sim.serving.ledger.OUTCOMES`); and, if there is anything to say, ``queued_s`` (else the arrival), ``priority``,
-    ``cached_tokens``, ``preemptions`` (else 0), ``attempts`` (else 1). Rows that never arrived (closed-loop rows that no user came to
-    issue: arrival NaN, or after ``end``) are dropped, and a column ``request`` keeps the row numbers, which pair the
-    requests of one option with those of another.
+    :data:`sim.serving.ledger.OUTCOMES`); and, if there is anything to say, ``began_s`` (when the attempt that was answered, or the
+    last, was sent; else the arrival), ``queued_s`` (when it got to the engine; else ``began_s``), ``lost_s`` (seconds preempted; else
+    0), ``priority``, ``cached_tokens``, ``preemptions`` (else 0), ``attempts`` (else 1). Rows that never arrived (closed-loop rows
+    that no user came to issue: arrival NaN, or after ``end``) are dropped, and a column ``request`` keeps the row numbers,
+    which pair the requests of one option with those of another.
 
     ``itl_counts[i]`` tokens came ``[itl_edges[i], itl_edges[i + 1])`` seconds after the one before; ``itl_total`` is their exact sum.
-    ``replicas`` holds arrays by global replica: ``busy_s``, ``sequence_seconds``, ``peak_blocks``, and further totals.
+    ``replicas`` holds arrays by global replica (its number in the fleet): ``busy_s``, ``sequence_seconds``, ``peak_blocks``, further
+    totals, and who it was: ``deployment``, ``ordinal`` (index within it), ``gpus``, ``node`` (-1: none), ``created_s``, ``placed_s``
+    (it had its GPUs), ``ready_s``, ``closed_s`` (it got no more requests), ``gone_s``; NaN for what never happened. ``machines`` holds
+    ``pool`` (index into ``pools``), ``node``, ``zone``, ``start_s`` (asked for), ``joined_s``, ``end_s``, ``ended`` (how; empty: it is
+    there). ``holdings`` say who had GPUs, asleep or not: ``replica``, ``deployment``, ``gpus``, ``start_s``, ``end_s``, ``asleep``.
+    What is left out of these is made from the facts: replicas and machines that are there from 0 to ``end``.
     ``timeline`` holds arrays of samples: ``t_s``, ``replica`` (global), ``running``, ``waiting``, ``kv_used`` (blocks), ``busy_s``
     (seconds in steps since the start), on the engines' clocks. ``events`` are decisions other than rejections, which are read from
     the rows: dicts with ``t_s``, ``kind`` and, where they apply, ``deployment``, ``replica``, ``request``, ``reason``; other keys
@@ -101,20 +84,30 @@ class ReplicationRecord:
     itl_counts: Array
     itl_edges: Floats
     itl_total: float
-    replicas: dict[str, Floats]
+    replicas: dict[str, Array]
     area_requests: float
     horizon: float
     end: float
     timeline: dict[str, Floats] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
+    pools: tuple[PoolFacts, ...] = ()
+    machines: dict[str, Array] = field(default_factory=dict)
+    holdings: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.workloads = tuple(self.workloads)
         self.deployments = tuple(self.deployments)
+        if not self.machines:
+            fleet = Fleet.fixed(self.deployments, self.pools, self.end)
+            self.pools, self.machines, self.holdings = fleet.pools, fleet.machines, fleet.holdings
+            self.replicas = fleet.replicas | dict(self.replicas)
         self.itl_counts = np.asarray(self.itl_counts, np.int64)
         self.itl_edges = np.asarray(self.itl_edges, np.float64)
-        self.replicas = {name: np.asarray(values, np.float64) for name, values in self.replicas.items()}
+        self.replicas = {
+            name: np.asarray(values, np.int64 if name in _WHOLE else np.float64)
+            for name, values in self.replicas.items()
+        }
         self.timeline = {name: np.asarray(values, np.float64) for name, values in self.timeline.items()}
         self.columns = self._checked_columns(self.columns)
         self._check_little()
@@ -127,7 +120,9 @@ class ReplicationRecord:
             raise SimulationError(f"replication {self.replication}: no column {', '.join(missing)} in its record")
         columns: dict[str, Array] = {name: np.asarray(given[name], kind) for name, kind in _REQUIRED.items()}
         rows = len(columns["arrival_s"])
-        columns["queued_s"] = np.asarray(given.get("queued_s", columns["arrival_s"]), np.float64)
+        columns["began_s"] = np.asarray(given.get("began_s", columns["arrival_s"]), np.float64)
+        columns["queued_s"] = np.asarray(given.get("queued_s", columns["began_s"]), np.float64)
+        columns["lost_s"] = np.asarray(given.get("lost_s", np.zeros(rows)), np.float64)
         for name, default in _OPTIONAL.items():
             columns[name] = np.asarray(given[name] if name in given else np.full(rows, default), np.int64)
         columns["request"] = np.arange(rows)
@@ -159,14 +154,18 @@ class ReplicationRecord:
         return np.asarray(self.columns["outcome"] == OK)
 
     @property
-    def usd_per_hour(self) -> float:
-        """The price of the whole fleet, dollars an hour."""
-        return sum(deployment.usd_per_hour for deployment in self.deployments)
-
-    @property
     def owner(self) -> npt.NDArray[np.int64]:
         """The deployment of each replica."""
-        return np.repeat(np.arange(len(self.deployments)), [deployment.replicas for deployment in self.deployments])
+        return self.replicas["deployment"]
+
+    @property
+    def pool_of(self) -> npt.NDArray[np.int64]:
+        """The pool of each deployment."""
+        numbers = {pool.name: number for number, pool in enumerate(self.pools)}
+        try:
+            return np.array([numbers[one.pool or one.name] for one in self.deployments], np.int64)
+        except KeyError as error:
+            raise SimulationError(f"replication {self.replication}: there is no pool {error} in its record") from None
 
     def latencies(self) -> dict[str, Floats]:
         """``queue``, ``ttft``, ``tpot``, ``e2e`` of each request in seconds; NaN unless it was served to its last token.
@@ -199,6 +198,15 @@ class ReplicationRecord:
         """The names that ``outcome`` indexes."""
         return OUTCOMES
 
+    def waits(self) -> dict[str, Floats]:
+        """``retry`` and ``gateway`` of each request in seconds: from its arrival until the attempt that counts was sent, and from then
+        until a replica got it (or, if none did, until it ended), without the way to the engine."""
+        columns = self.columns
+        overhead = np.array([facts.request_overhead for facts in self.deployments])[columns["deployment"]]
+        left = np.where(columns["replica"] >= 0, columns["queued_s"], columns["end_s"])
+        began = columns["began_s"]
+        return {"retry": began - columns["arrival_s"], "gateway": np.maximum(left - began - overhead, 0.0)}
+
     @classmethod
     def of(
         cls,
@@ -212,52 +220,103 @@ class ReplicationRecord:
         horizon: float,
         timeline: Mapping[str, Any] | None = None,
         events: Sequence[Mapping[str, Any]] = (),
+        pools: Sequence[PoolFacts] = (),
+        usage: Usage | None = None,
+        tries: Mapping[int, int] | None = None,
+        began: Mapping[int, float] | None = None,
+        sent: Mapping[int, float] | None = None,
+        until: float = 0.0,
     ) -> ReplicationRecord:
         """The record of a fleet's ledger, by the clients' clock. ``deployment_of[w]`` serves workload ``w``; the rest as in the class.
 
-        What an engine did to a request, turning it away included, the client sees later by the deployment's request overhead.
+        What an engine did to a request, turning it away included, the client sees later by the deployment's request overhead. Of the
+        ledger only the rows of ``table`` are requests; those past them are attempts. ``tries``, ``began`` and ``sent`` are a gateway's,
+        by row: attempts, when the one that was answered was sent, when a replica got it (the engine's clock). The record ends when the
+        last thing happened, or at ``until`` if that is later; ``usage`` must have been cut there. Without usage the replicas and
+        machines of the facts were there all the time.
         """
-        deployment = np.asarray(deployment_of, np.int64)[table.workload]
-        late = np.array([facts.request_overhead for facts in deployments])[deployment]
-        came = np.asarray(ledger.arrival, np.float64) <= ledger.end_time  # False for NaN
-        arrival, ended = np.where(came, ledger.arrival, np.nan), np.asarray(ledger.end, np.float64)
-        end = latest(ledger, deployments)
+        rows = len(table.workload)
+        facts = tuple(deployments)
+        planned = np.asarray(deployment_of, np.int64)[table.workload]
+        replica = _column(ledger.replica, rows, np.int64)
+        end = max(latest(ledger, facts), until)
+        fleet = None if usage is None else Fleet.of(usage, facts, pools, end)
+        owner = (Fleet.fixed(facts, pools, end) if fleet is None else fleet).replicas["deployment"]
+        count = len(owner)  # one that was created at the very end is in the ledger, but never was anything
+        deployment = planned
+        if count:  # a request may have been sent elsewhere than its workload's are, by a cascade or a choice of pools
+            deployment = np.where(replica >= 0, owner[np.maximum(replica, 0)], planned)
+        late = np.array([one.request_overhead for one in facts])[deployment]
+        arrival = _column(ledger.arrival, rows)
+        came = arrival <= ledger.end_time  # False for NaN
+        arrival = np.where(came, arrival, np.nan)
+        start = _put(arrival.copy(), began)
+        ended = _column(ledger.end, rows)
         stays_longer = np.where(np.isnan(ended), end - ledger.end_time, late)
         return cls(
             replication=replication,
             columns={
                 "arrival_s": arrival,
-                "queued_s": arrival + late,
+                "began_s": start,
+                "queued_s": _put(start.copy(), sent) + late,
                 "prompt_tokens": table.prompt_tokens,
                 "output_tokens": table.output_tokens,
                 "priority": table.priority,
                 "workload": table.workload,
                 "deployment": deployment,
-                "replica": np.asarray(ledger.replica, np.int64),
-                "scheduled_s": np.asarray(ledger.scheduled, np.float64) + late,
-                "first_token_s": np.asarray(ledger.first_token, np.float64) + late,
+                "replica": replica,
+                "scheduled_s": _column(ledger.scheduled, rows) + late,
+                "first_token_s": _column(ledger.first_token, rows) + late,
                 "end_s": ended + late,
-                "preemptions": np.asarray(ledger.preemptions, np.int64),
-                "outcome": np.asarray(ledger.outcome, np.int64),
+                "preemptions": _column(ledger.preemptions, rows, np.int64),
+                "lost_s": _column(ledger.lost, rows),
+                "attempts": _put(np.ones(rows, np.int64), tries),
+                "outcome": _column(ledger.outcome, rows, np.int64),
             },
             workloads=tuple(workloads),
-            deployments=tuple(deployments),
+            deployments=facts,
             itl_counts=np.asarray(ledger.itl.counts, np.int64),
             itl_edges=np.asarray(ledger.itl.edges, np.float64),
             itl_total=ledger.itl.total,
-            replicas={
-                "busy_s": np.asarray(ledger.busy, np.float64),
-                "steps": np.asarray(ledger.steps, np.float64),
-                "sequence_seconds": np.asarray(ledger.sequence_seconds, np.float64),
-                "prefill_tokens": np.asarray(ledger.prefill_tokens, np.float64),
-                "decode_tokens": np.asarray(ledger.decode_tokens, np.float64),
-                "peak_running": np.asarray(ledger.peak_running, np.float64),
-                "peak_blocks": np.asarray(ledger.peak_blocks, np.float64),
+            replicas=({} if fleet is None else fleet.replicas)
+            | {
+                "busy_s": _column(ledger.busy, count),
+                "steps": _column(ledger.steps, count),
+                "sequence_seconds": _column(ledger.sequence_seconds, count),
+                "prefill_tokens": _column(ledger.prefill_tokens, count),
+                "decode_tokens": _column(ledger.decode_tokens, count),
+                "peak_running": _column(ledger.peak_running, count),
+                "peak_blocks": _column(ledger.peak_blocks, count),
             },
             area_requests=ledger.area + float(stays_longer[came].sum()),
             horizon=horizon,
             end=end,
-            timeline=dict(timeline or {}),
+            timeline=_of_known(timeline or {}, count),
             events=[dict(event) for event in events],
-            reasons=dict(ledger.reason),
+            reasons={row: reason for row, reason in ledger.reason.items() if row < rows},
+            pools=tuple(pools),
+            machines={} if fleet is None else fleet.machines,
+            holdings={} if fleet is None else fleet.holdings,
         )
+
+
+def _column(values: Sequence[Any], rows: int, kind: Any = np.float64) -> Array:
+    """The first ``rows`` of ``values``."""
+    return np.fromiter(values, kind, rows)
+
+
+def _of_known(timeline: Mapping[str, Any], count: int) -> dict[str, Floats]:
+    """The samples of the first ``count`` replicas."""
+    columns = {name: np.asarray(values, np.float64) for name, values in timeline.items()}
+    known = columns["replica"] < count if columns else np.ones(0, bool)
+    return columns if known.all() else {name: values[known] for name, values in columns.items()}
+
+
+def _put(column: Array, values: Mapping[int, Any] | None) -> Array:
+    """``column`` with ``values`` by row, those past its end left out."""
+    if values:
+        where = np.fromiter(values, np.int64, len(values))
+        what = np.fromiter(values.values(), column.dtype, len(values))
+        own = where < len(column)
+        column[where[own]] = what[own]
+    return column

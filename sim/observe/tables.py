@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sim.observe.costs import account
 from sim.observe.metrics import Floats
 from sim.observe.record import ReplicationRecord
 from sim.serving.ledger import OUTCOMES, REJECTED
@@ -39,13 +40,18 @@ REQUESTS = pa.schema(
         ("ttft_s", pa.float64()),
         ("tpot_s", pa.float64()),
         ("e2e_s", pa.float64()),
+        ("retry_s", pa.float64()),
+        ("gateway_s", pa.float64()),
+        ("preempted_s", pa.float64()),
         ("preemptions", pa.int64()),
         ("cost_usd", pa.float64()),
     ]
 )
 """A row a request, by replication and number of the request. Times are seconds, null for what never happened. ``replica`` counts
-within its deployment, -1: never routed. The latencies are of requests served to their last token. ``cost_usd`` is the request's share, by
-prompt and output tokens, of what its deployment cost in that replication; 0 if it was not served."""
+within its deployment, -1: never routed. The latencies are of requests served to their last token. ``retry_s``: from the arrival until
+the attempt that was answered (or the last) was sent; ``gateway_s``: from then until a replica got it, or none did; ``preempted_s``: in
+the engine, taken out of the batch. ``cost_usd`` is the request's share, by prompt and output tokens, of what its deployment cost in
+that replication, idle GPUs included; 0 if it was not served."""
 
 TIMELINE = pa.schema(
     [
@@ -104,6 +110,7 @@ def events(records: Sequence[ReplicationRecord]) -> pa.Table:
 def _requests(record: ReplicationRecord) -> pa.Table:
     columns = record.columns
     latencies = record.latencies()
+    waits = record.waits()
     values: dict[str, Any] = {
         "replication": np.full(len(record), record.replication),
         "model": _named([w.model for w in record.workloads], columns["workload"]),
@@ -116,6 +123,9 @@ def _requests(record: ReplicationRecord) -> pa.Table:
         "ttft_s": latencies["ttft"],
         "tpot_s": latencies["tpot"],
         "e2e_s": latencies["e2e"],
+        "retry_s": waits["retry"],
+        "gateway_s": waits["gateway"],
+        "preempted_s": columns["lost_s"],
         "cost_usd": _costs(record),
     }
     return _table({field.name: values.get(field.name, columns.get(field.name)) for field in REQUESTS}, REQUESTS)
@@ -125,7 +135,7 @@ def _costs(record: ReplicationRecord) -> Floats:
     columns = record.columns
     tokens = np.where(record.ok, columns["prompt_tokens"] + columns["output_tokens"], 0).astype(np.float64)
     served = np.bincount(columns["deployment"], weights=tokens, minlength=len(record.deployments))
-    paid = np.array([d.usd_per_hour for d in record.deployments]) * (record.end / 3600.0)
+    paid = account(record).deployment_usd
     rate = np.divide(paid, served, out=np.zeros(len(paid)), where=served > 0)
     return np.asarray(tokens * rate[columns["deployment"]])
 
@@ -187,8 +197,8 @@ def _events(record: ReplicationRecord) -> list[dict[str, Any]]:
 
 def _within_deployment(record: ReplicationRecord, replica: Any) -> Any:
     """Indices within deployments from global ones; -1 stays."""
-    firsts = np.cumsum([0, *(d.replicas for d in record.deployments)])[:-1]
-    return np.where(replica >= 0, replica - firsts[record.owner[np.maximum(replica, 0)]], -1)
+    ordinal = record.replicas["ordinal"]
+    return np.where(replica >= 0, ordinal[np.maximum(replica, 0)], -1) if len(ordinal) else replica
 
 
 def _named(names: Sequence[str], index: Any) -> pa.Array:

@@ -76,6 +76,6 @@ def test_a_ledger_becomes_a_record() -> None:
     assert made.columns["deployment"].tolist() == [0, 1]
     assert made.reason_column() == ["", "max_model_len"]
     assert made.owner.tolist() == [0, 1, 1]
-    assert made.usd_per_hour == 9.0
+    assert [pool.terms.usd_per_hour for pool in made.pools] == [1.0, 8.0]
     assert made.itl_counts.sum() == 2
     assert made.columns["queued_s"].tolist() == [0.0, 1.0]

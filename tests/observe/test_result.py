@@ -40,6 +40,9 @@ DESIGN_COLUMNS = [
     "ttft_s",
     "tpot_s",
     "e2e_s",
+    "retry_s",
+    "gateway_s",
+    "preempted_s",
     "preemptions",
     "cost_usd",
 ]
