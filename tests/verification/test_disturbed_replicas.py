@@ -322,7 +322,7 @@ def cases(draw: st.DrawFn, longest: int, large: bool = False, max_size: int = 12
             what = draw(st.sampled_from([ABORT, ABORT, ABORT, RETABLE]))
             happenings.append(Happening(when, what, late, row, draw(st.sampled_from([0.25, 1.0, 1.7, 3.0]))))
             row = draw(rows)
-    if undisturbed.preempted and draw(st.booleans()):
+    if draw(st.booleans()) and undisturbed.preempted:
         since, row = draw(st.sampled_from(undisturbed.preempted))
         when = draw(st.sampled_from([end for end in ends if end >= since][:8]))
         happenings.append(Happening(when, ABORT, draw(st.booleans()), row))
