@@ -159,6 +159,17 @@ def test_a_start_on_a_dead_node_comes_to_nothing() -> None:
     assert rig.plane.deeds == [("kill", 0, 8.0), ("open", 1, 18.0)]
 
 
+def test_a_start_does_not_go_on_while_nobody_has_noticed() -> None:
+    rig = rig_of(0)
+    rig.cluster.scale(0, 1, "up")
+    rig.run(5.0)
+    rig.cluster.fail_node(0, "power")
+    rig.run(300.0)
+    assert rig.phases() == [STARTING]
+    rig.run(400.0)
+    assert rig.plane.deeds == [("kill", 0, 345.0), ("open", 1, 355.0)]
+
+
 def test_a_node_that_was_asked_for_and_fails_is_asked_for_again() -> None:
     rig = rig_of(2, gpus=2, nodes=1, most=2, provision=Fixed(50.0))
     rig.cluster.scale(0, 3, "up")
@@ -197,6 +208,15 @@ def test_a_lost_zone_takes_its_nodes_and_what_is_replaced_goes_elsewhere() -> No
     rig.run(700.0)
     assert {node.zone for node in rig.cluster.nodes() if node.state == "up"} == {"a", "b"}
     assert rig.phases() == [READY] * 8
+
+
+def test_nothing_moves_from_one_node_of_a_lost_zone_to_another() -> None:
+    rig = rig_of(
+        2, nodes=3, zones=("a", "b"), monitor=0.0, toleration=0.0
+    )  # nodes 0 and 2 are in zone a, both replicas on node 0
+    assert [state.node for state in rig.cluster.states(0)] == [0, 0]
+    rig.cluster.fail_zone("a", "the zone")
+    assert [numbers["node"] for _, numbers in rig.kinds("place")] == [0, 0, 1, 1]
 
 
 def test_a_node_that_failed_by_itself_does_not_come_back_with_its_zone() -> None:

@@ -227,6 +227,20 @@ def test_no_more_sleep_than_the_pool_is_large_or_memory_holds() -> None:
     assert rig.cluster.asleep(0) == 0
 
 
+def test_engines_of_an_old_version_do_not_sleep() -> None:
+    rig = warm(gpus=1)
+    rig.cluster.scale(0, 0, "nothing to do")
+    assert rig.cluster.asleep(0) == 1
+    rig.cluster.replace(0, "a new version")
+    assert rig.cluster.asleep(0) == 0
+    rig.cluster.scale(0, 1, "wanted")
+    rig.run(100.0)
+    assert ready(rig) == [19.0]  # the image is there
+    rig.cluster.replace(0, "a newer version")
+    rig.run(200.0)
+    assert rig.cluster.asleep(0) == 0
+
+
 def test_engines_may_be_asleep_from_the_start() -> None:
     plan = ReplicaPlan("d", "p", 0, start=START, warm=WarmPool(2, 1, bytes=10.0, wake=Fixed(2.0), asleep=2))
     rig = Rig([PoolPlan("p", gpus=2, nodes=1, host_memory=20.0)], [plan])
