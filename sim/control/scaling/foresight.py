@@ -9,8 +9,8 @@ start, which is paid for as well: so the break-even gap is the cold start, and t
 and Chen, "Simple and Effective Dynamic Provisioning for Power-Proportional Data Centers", arXiv 1112.0442; Lin et al., INFOCOM 2011).
 
 **Rehearsal.** A model errs, and a bound must not: the plan is tried on the requests (:mod:`sim.control.scaling.rehearsal`). Where
-more of them miss a limit than may, the slots in which a run of misses begins get replicas; from a plan that keeps everything the least
-busy stretches are asked to do with one fewer. The cheapest plan that kept everything is taken.
+more of them miss a limit than may, the slots in which a run of misses begins get replicas; where none do there may be too many. The
+cheapest plan that kept everything is taken.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "foresee", "lookahead", "replicas_busy", "serving"]
 
-_BITE: Final = 0.06
+_LESS: Final = 0.8  # by which the model's need is scaled down at a time
+_BITE: Final = 0.06  # share of all replica-slots to do without at first
 _STEEP: Final = 0.3  # share of a slot's replicas that are added at most where all of its requests miss
 
 
@@ -163,70 +164,91 @@ def foresee(
     if found.at is None:  # no number of replicas keeps it: as many as keep the others busy at most
         found = capacity(knowledge.step, knowledge.settings, traffic)
     load = replicas_busy(knowledge, found, period)
-    need = np.array([bounds.within(busy * (1.0 + headroom)) for busy in load.tolist()])
     slots = ceil(lead / period - 1e-9)
     rows = (knowledge.arrival.tolist(), prompt.tolist(), output.tolist())
     slot_of = (knowledge.arrival / period).astype(np.int64)
-    arrivals = np.bincount(slot_of, minlength=len(need))
+    arrivals = np.bincount(slot_of, minlength=len(load))
     judge = _Judge(limits, attainment)
-    trials = _Trials(need, load, np.where(arrivals > 0, max(bounds.least, 1), bounds.least), slots)
+    trials = _Trials(load, headroom, np.where(arrivals > 0, max(bounds.least, 1), bounds.least), bounds, slots)
     for tried in range(1, rehearsals + 1):
         target = [initial, *lookahead(trials.need.tolist(), slots)[1:]]
         served = rehearse(knowledge.step, knowledge.settings, *rows, serving(target, period, lead))
         excess, missed, attained = judge.missed(served)
         plan = Plan(period, tuple(target), bounds.least, attained, not excess, tried)
-        misses = np.bincount(slot_of[missed], minlength=len(need))
-        if not trials.next(plan, misses, arrivals, excess, bounds.most):
+        misses = np.bincount(slot_of[missed], minlength=len(load))
+        if not trials.next(plan, misses, arrivals, excess):
             break
     if trials.best is not None:
         return trials.best
-    return Plan(period, (initial, *lookahead(need.tolist(), slots)[1:]), bounds.least, float("nan"), False, 0)
+    return Plan(period, (initial, *lookahead(trials.need.tolist(), slots)[1:]), bounds.least, float("nan"), False, 0)
 
 
 class _Trials:
-    """What to rehearse next. Until a plan keeps everything: more replicas where requests miss. From then on: fewer, in those stretches
-    of the best plan that would be least busy; a stretch where that fails is left alone, and half as much is tried."""
+    """What to rehearse next.
 
-    def __init__(self, need: Whole, load: Real, lowest: Whole, slots: int) -> None:
-        self.need = need
+    First the model's need is scaled down until that is too little; then what misses is mended, slot by slot; last the cheapest plan
+    that kept everything is asked to do with one replica fewer in the stretches that would be least busy. A stretch where that
+    fails is left alone, and half as much is tried.
+    """
+
+    def __init__(self, load: Real, headroom: float, lowest: Whole, bounds: Bounds, slots: int) -> None:
         self.best: Plan | None = None
         self._load = load  # by the model, in replicas
+        self._scale = 1.0 + headroom
         self._lowest = lowest
+        self._bounds = bounds
         self._slots = slots
-        self._kept = need
+        self._phase = "scale"
         self._lowered: list[tuple[int, int]] = []
-        self._bite = _BITE  # share of all replica-slots to do without next
+        self._bite = _BITE
         self._excess = float("inf")
+        self.need = self._kept = self._scaled()
 
-    def next(self, plan: Plan, misses: Whole, arrivals: Whole, excess: float, most: int) -> bool:
+    def next(self, plan: Plan, misses: Whole, arrivals: Whole, excess: float) -> bool:
         """``plan`` came out so: set ``need`` to what comes next. False: nothing more to try."""
-        found = self.best is not None and self.best.kept
-        if plan.kept:
-            if not found or plan.replica_seconds < self.best.replica_seconds:  # type: ignore[union-attr]
-                self.best, self._kept = plan, self.need
-            return self._lower()
-        if found:
+        best = self.best
+        dearer = best is not None and best.kept and plan.replica_seconds > best.replica_seconds
+        if plan.kept and not dearer:
+            self.best, self._kept = plan, self.need
+        elif not (best is not None and best.kept) and excess < self._excess:
+            self.best, self._excess = plan, excess
+        if self._phase == "scale":
+            if plan.kept:
+                self._scale *= _LESS
+                before, self.need = self.need, self._scaled()
+                if (self.need != before).any():
+                    return True
+                return self._lower()
+            self._phase = "mend"
+        if self._phase == "mend" and not plan.kept and not dearer:
+            before, self.need = self.need, np.minimum(_raised(self.need, misses, arrivals, excess), self._bounds.most)
+            return bool((self.need != before).any())
+        if self._phase == "lower" and not plan.kept:
             begins = misses > 0
             begins[1:] &= misses[:-1] == 0
             failed = [stretch for stretch in self._lowered if begins[max(0, stretch[0] - 1) : stretch[1] + 1].any()]
             for start, end in failed or self._lowered:
                 self._lowest[start:end] = np.maximum(self._lowest[start:end], self.need[start:end] + 1)
             self._bite /= 2.0
-            return self._lower()
-        if excess < self._excess:
-            self.best, self._excess = plan, excess
-        self.need = np.minimum(_raised(self.need, misses, arrivals, excess), most)
-        return True
+        return self._lower()
+
+    def _scaled(self) -> Whole:
+        wanted = np.ceil(self._load * self._scale - 1e-9).astype(np.int64)
+        return np.clip(wanted, self._lowest, self._bounds.most)
 
     def _lower(self) -> bool:
         """One replica fewer in some stretches of what was kept."""
+        self._phase = "lower"
         serving = _closed(self._kept, self._slots)
         stretch = self._slots + 1
-        starts = sorted({0, *(np.flatnonzero(np.diff(serving)) + 1).tolist(), *range(0, len(serving), stretch)})
+        changes = (np.flatnonzero(np.diff(serving)) + 1).tolist()
+        starts = sorted({0, *changes, *range(0, len(serving), stretch)})
         pieces = []
         for start, end in zip(starts, [*starts[1:], len(serving)], strict=True):
             replicas = int(serving[start])
-            if replicas > int(self._lowest[start:end].max()):
+            beside = [int(serving[k]) for k in (start - 1, end) if 0 <= k < len(serving)]
+            dips = end - start >= stretch or len(beside) < 2 or min(beside) < replicas  # else it is filled again
+            if dips and replicas > int(self._lowest[start:end].max()):
                 busy = float(self._load[start:end].mean()) / (replicas - 1) if replicas > 1 else 0.0
                 pieces.append((busy, start, end))
         budget = self._bite * float(serving.sum())

@@ -39,7 +39,7 @@ class OracleScaler:
         period: Seconds = 10.0,
         attainment: float = 0.99,
         headroom: float = 0.0,
-        rehearsals: int = 12,
+        rehearsals: int = 16,
         lead: Seconds | None = None,
         ttft: Seconds | None = None,
         tpot: Seconds | None = None,
