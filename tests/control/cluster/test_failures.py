@@ -211,12 +211,12 @@ def test_a_lost_zone_takes_its_nodes_and_what_is_replaced_goes_elsewhere() -> No
 
 
 def test_nothing_moves_from_one_node_of_a_lost_zone_to_another() -> None:
-    rig = rig_of(
-        2, nodes=3, zones=("a", "b"), monitor=0.0, toleration=0.0
-    )  # nodes 0 and 2 are in zone a, both replicas on node 0
-    assert [state.node for state in rig.cluster.states(0)] == [0, 0]
-    rig.cluster.fail_zone("a", "the zone")
+    rig = rig_of(4, nodes=4, zones=("a", "b"), monitor=0.0, toleration=0.0)
+    rig.cluster.cordon(2)  # of zone b, node 1 is full and node 3 empty
+    rig.cluster.fail_zone("b", "the zone")
     assert [numbers["node"] for _, numbers in rig.kinds("place")] == [0, 0, 1, 1]
+    rig.cluster.uncordon(2)
+    assert [numbers["node"] for _, numbers in rig.kinds("place")] == [0, 0, 1, 1, 2, 2]
 
 
 def test_a_node_that_failed_by_itself_does_not_come_back_with_its_zone() -> None:
