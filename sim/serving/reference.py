@@ -424,7 +424,8 @@ class Replica:
             return 0, 0, 0
         scheduler = self.scheduler
         used = scheduler.settings.kv_blocks - 1 - scheduler.free_blocks
-        return len(scheduler.running), len(scheduler.waiting) + len(self._inbox), used
+        waiting = len([row for row in scheduler.waiting if row not in self._aborted])
+        return len(scheduler.running), waiting + len(self._inbox), used
 
     def _see_aborts(self, step: Step | None) -> None:
         """``step`` has been formed; who was aborted before that, too late for it, leaves now, or when it ends if it runs them."""
