@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "foresee", "lookahead", "replicas_busy", "serving"]
 
 _LESS: Final = 0.8  # by which the model's need is scaled down at a time
+_NEAR: Final = 1.08  # scales that differ by no more are one
 _BITE: Final = 0.06  # share of all replica-slots to do without at first
 _STEEP: Final = 0.3  # share of a slot's replicas that are added at most where all of its requests miss
 
@@ -186,7 +187,7 @@ def foresee(
 class _Trials:
     """What to rehearse next.
 
-    First the model's need is scaled down until that is too little; then what misses is mended, slot by slot; last the cheapest plan
+    First the scale is sought at which the model's need is just too little; then what misses is mended, slot by slot; last the cheapest plan
     that kept everything is asked to do with one replica fewer in the stretches that would be least busy. A stretch where that
     fails is left alone, and half as much is tried.
     """
@@ -195,6 +196,9 @@ class _Trials:
         self.best: Plan | None = None
         self._load = load  # by the model, in replicas
         self._scale = 1.0 + headroom
+        self._most: float | None = None  # the least scale that kept everything
+        self._least: float | None = None  # the largest that did not
+        self._short: tuple[Whole, Whole, float] | None = None  # its need, misses and excess
         self._lowest = lowest
         self._bounds = bounds
         self._slots = slots
@@ -214,14 +218,18 @@ class _Trials:
             self.best, self._excess = plan, excess
         if self._phase == "scale":
             if plan.kept:
-                self._scale *= _LESS
-                before, self.need = self.need, self._scaled()
-                if (self.need != before).any():
-                    return True
-                return self._lower()
+                self._most = self._scale
+            else:
+                self._least = self._scale
+                self._short = (self.need, misses, excess)
+            if self._rescaled():
+                return True
             self._phase = "mend"
+            if self._short is not None:
+                self.need = self._mended(*self._short, arrivals)
+                return True
         if self._phase == "mend" and not plan.kept and not dearer:
-            before, self.need = self.need, np.minimum(_raised(self.need, misses, arrivals, excess), self._bounds.most)
+            before, self.need = self.need, self._mended(self.need, misses, excess, arrivals)
             return bool((self.need != before).any())
         if self._phase == "lower" and not plan.kept:
             begins = misses > 0
@@ -231,6 +239,20 @@ class _Trials:
                 self._lowest[start:end] = np.maximum(self._lowest[start:end], self.need[start:end] + 1)
             self._bite /= 2.0
         return self._lower()
+
+    def _rescaled(self) -> bool:
+        """Between what was too little and what was enough, or past the one there is. False: near enough, or nothing changes."""
+        if self._most is None or self._least is None:
+            self._scale *= _LESS if self._least is None else 1.0 / _LESS
+        elif self._most / self._least > _NEAR:
+            self._scale = sqrt(self._most * self._least)
+        else:
+            return False
+        before, self.need = self.need, self._scaled()
+        return bool((self.need != before).any())
+
+    def _mended(self, need: Whole, misses: Whole, excess: float, arrivals: Whole) -> Whole:
+        return np.minimum(_raised(need, misses, arrivals, excess), self._bounds.most)
 
     def _scaled(self) -> Whole:
         wanted = np.ceil(self._load * self._scale - 1e-9).astype(np.int64)
@@ -272,7 +294,7 @@ def _closed(need: Whole, slots: int) -> Whole:
 def _raised(need: Whole, misses: Whole, arrivals: Whole, excess: float) -> Whole:
     """More replicas where runs of misses begin, those runs first that miss most, until ``excess`` misses are seen to.
 
-    What comes later in a run may only be paying for its beginning; the slot before may have left it work.
+    What comes later in a run may only be paying for its beginning.
     """
     again = need.copy()
     edges = np.flatnonzero(np.diff(np.concatenate([[0], misses > 0, [0]])))
@@ -284,7 +306,7 @@ def _raised(need: Whole, misses: Whole, arrivals: Whole, excess: float) -> Whole
         if left <= 0.0:
             break
         left -= float(misses[start:end].sum())
-        for slot in range(max(0, start - 1), start + (end - start + 1) // 2):
+        for slot in range(start, start + (end - start + 1) // 2):
             share = misses[slot] / arrivals[slot] if arrivals[slot] else 0.0
             again[slot] = need[slot] + max(1, ceil(_STEEP * share * need[slot]))
     return again
