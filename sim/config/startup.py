@@ -140,6 +140,7 @@ class ColdStart(Part):
             "weights_name": weights_name,
             "source": self.weights_from,
             "phases": given,
+            "image": f"image of {self.preset or profile or weights_name or 'the engine'}",  # of one start, one image
             "image_bytes": self.image or 0.0,
             "readiness_period": self.readiness_period,
             "endpoint_delay": self.endpoint_delay,

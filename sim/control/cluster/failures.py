@@ -42,7 +42,7 @@ class Failures(Lifecycle):
             return False
         self._lose(
             found,
-            FAILED,
+            LEFT if found.leaving else FAILED,
             reason,
             plan.monitor if detected_after is None else detected_after,
             plan.toleration if toleration is None else toleration,

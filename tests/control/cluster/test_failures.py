@@ -269,3 +269,13 @@ def test_a_machine_is_taken_once(notice: float) -> None:
     rig.run(100.0)
     assert not rig.cluster.reclaim(0, notice, "spot")
     assert not rig.cluster.fail_node(0, "power")
+
+
+def test_a_machine_that_dies_before_it_is_taken_does_not_come_back() -> None:
+    rig = rig_of(0)
+    rig.cluster.reclaim(0, 120.0, "spot")
+    rig.run(5.0)
+    assert rig.cluster.fail_node(0, "power")
+    rig.run(200.0)
+    assert not rig.cluster.restore_node(0)
+    assert [node.end for node in rig.cluster.usage(200.0).nodes if node.node == 0] == [5.0]
