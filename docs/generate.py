@@ -8,6 +8,7 @@ python docs/generate.py --check    exit 1 if those on disk are not what would be
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -24,6 +25,7 @@ def pages() -> dict[str, str]:
     """File name to content."""
     return {
         "cli.md": commands_page(),
+        "policies.md": policies_page(),
         "profiles.md": profiles_page(),
         "roofline.md": roofline_page(),
         "scenario.md": scenario_page(),
@@ -97,6 +99,61 @@ def _default(parameter: Any) -> str:
     return f"`{parameter.default}`" if shown is not False and parameter.default != "" else ""
 
 
+# the policies
+
+_FAMILIES = {
+    "router": ("Routers", "`deployments.NAME.router`: which replica gets a request"),
+    "autoscaler": ("Autoscalers", "`deployments.NAME.autoscaler`: how many replicas there are"),
+    "admission": ("Admission", "`deployments.NAME.admission`, a list: who is let in"),
+    "pools": ("Choice among deployments", "`workloads.NAME.choice`: which of several deployments gets a request"),
+    "client": ("Clients", "`workloads.NAME.client`: what clients do when an answer is late or an error"),
+    "outlier": ("Outlier detection", "`deployments.NAME.outlier`: which replicas are avoided"),
+}
+
+
+def policies_page() -> str:
+    """Every policy that a scenario can name, with its parameters, from the classes."""
+    import inspect
+    from importlib import import_module
+
+    lines = [
+        "# Policies",
+        "",
+        "Written by docs/generate.py from the classes; do not edit. A scenario names a policy by `kind` and gives its parameters",
+        "beside it: `autoscaler: {kind: hpa, target: 8, max: 12}`. Seconds may be written as durations (`30s`), per second as rates",
+        "(`10/s`).",
+        "How each of them can be called without a simulation is in [controllers](../controllers.md).",
+        "",
+    ]
+    for family, (title, where) in _FAMILIES.items():
+        lines += [f"## {title}", "", f"{where}.", ""]
+        for kind, home in registry.FAMILIES[family].items():
+            module, _, name = home.partition(":")
+            about = inspect.getdoc(getattr(import_module(module), name)) or ""
+            lines += [f"### `{kind}`", "", _prose(about), ""]
+            parameters = registry.parameters(family, kind)
+            if parameters:
+                lines += ["| parameter | type | default |", "|---|---|---|"]
+                lines += [_parameter(parameter) for parameter in parameters.values()]
+                lines += [""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _prose(docstring: str) -> str:
+    """A docstring as Markdown: double back-quotes and roles become single ones."""
+    return re.sub(r":\w+:`[~!]?([^`]*)`", r"`\1`", docstring).replace("``", "`")
+
+
+def _parameter(parameter: Any) -> str:
+    kind = str(parameter.annotation)
+    kind = (
+        kind.replace("PerSecond", "per second").replace("Seconds", "seconds").replace("|", "or").replace(" or None", "")
+    )
+    needed = parameter.default is parameter.empty
+    default = "needed" if needed else "" if parameter.default is None else f"`{parameter.default!r}`"
+    return f"| `{parameter.name}` | {kind} | {default} |"
+
+
 # the scenario
 
 _UNITS = {units.DURATION: "duration", units.RATE: "rate", units.SIZE: "size", units.FRACTION: "fraction"}
@@ -107,6 +164,7 @@ _NAMED = {
     "profiles": "name (`twinfer catalog profiles`) or path",
     "traces": "name (`twinfer catalog traces`) or path",
     "presets": "name (`twinfer catalog presets`) or path",
+    "coldstarts": "name (`twinfer catalog coldstarts`) or path",
     **dict.fromkeys(registry.FAMILIES, "name (`twinfer catalog policies`)"),
     "dtypes": ", ".join(f"`{name}`" for name in DTYPE_BYTES),
     "kv_dtypes": ", ".join(f"`{name}`" for name in ("auto", *DTYPE_BYTES)),

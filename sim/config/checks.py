@@ -49,6 +49,7 @@ def check(parts: Parts, tree: Node, say: Say) -> None:
         if deployment is not None:
             model = parts.models.get(deployment.model)
             _engine(index, deployment, model, say)
+            _replicas(index, deployment, say)
             pools = [pool for pool in parts.pools if pool is not None and pool.name == deployment.pool]
             _profile(index, deployment, model, pools[0] if pools else None, say)
     _ends(parts, tree, say)
@@ -103,6 +104,10 @@ def _references(parts: Parts, tree: Node, say: Say) -> None:
     for index in range(len(parts.workloads)):
         _refer(tree, ("workloads", index, "model"), "one of the models", models, say)
         _refer(tree, ("workloads", index, "deployment"), "one of the deployments", deployments, say)
+        _refer(tree, ("workloads", index, "cascade", "to"), "one of the deployments", deployments, say)
+        workload = parts.workloads[index]
+        for place in range(len(workload.deployments) if workload is not None else 0):
+            _refer(tree, ("workloads", index, "deployments", place), "one of the deployments", deployments, say)
 
 
 def _serving(parts: Parts, tree: Node, say: Say) -> None:
@@ -116,6 +121,19 @@ def _serving(parts: Parts, tree: Node, say: Say) -> None:
         if named is not None and named.model != workload.model:
             message = f"serves model {shown(named.model)}, not {shown(workload.model)}"
             say(("workloads", index, "deployment"), f"{shown(named.name)} {message}")
+        several = [d for d in parts.deployments if d is not None and d.name in workload.deployments]
+        for deployment in several:
+            if deployment.model != workload.model:
+                message = f"serves model {shown(deployment.model)}, not {shown(workload.model)}"
+                say(("workloads", index, "deployments"), f"{shown(deployment.name)} {message}")
+        if workload.deployments and workload.deployment is not None:
+            say(("workloads", index, "deployments"), "has no meaning with deployment, which names one")
+        elif workload.choice is not None and not workload.deployments:
+            say(("workloads", index, "choice"), "has no meaning without deployments to choose among")
+        elif len(set(workload.deployments)) < len(workload.deployments):
+            say(("workloads", index, "deployments"), "names a deployment twice")
+        elif workload.deployments:
+            pass  # all has been said
         elif workload.deployment is None and complete and workload.model in parts.models:
             if not serving:
                 say(("workloads", index, "model"), f"no deployment serves model {shown(workload.model)}")
@@ -131,9 +149,10 @@ def _fits(parts: Parts, say: Say) -> None:
         if pool is None:
             continue
         machine = pool.machine()
-        free = [machine.gpus] * pool.nodes
+        nodes = pool.nodes if pool.growth is None else max(pool.nodes, pool.growth.bounds(pool.nodes)[1])
+        free = [machine.gpus] * nodes
         asked = [(i, d) for i, d in enumerate(parts.deployments) if d is not None and d.pool == pool.name]
-        has = f"pool {shown(pool.name)} has {pool.gpus} ({pool.nodes} x {machine.gpus})"
+        has = f"pool {shown(pool.name)} has {nodes * machine.gpus} ({nodes} x {machine.gpus})"
         for index, deployment in sorted(asked, key=lambda pair: -pair[1].tensor_parallel):
             size = deployment.tensor_parallel
             if size > machine.gpus:
@@ -155,6 +174,12 @@ def _fits(parts: Parts, say: Say) -> None:
                 say(
                     ("deployments", index, "replicas"), f"{deployment.replicas} x {size} GPUs do not fit: {has}{beside}"
                 )
+
+
+def _replicas(index: int, deployment: Deployment, say: Say) -> None:
+    """There is a replica at the start, or somebody who will add one."""
+    if deployment.replicas == 0 and deployment.autoscaler is None:
+        say(("deployments", index, "replicas"), "0 without an autoscaler: nobody would ever serve")
 
 
 def _engine(index: int, deployment: Deployment, model: Model | None, say: Say) -> None:

@@ -57,12 +57,15 @@ def _offered(value: Any, known: dict[str, list[str]]) -> Any:
 def _names(kind: str) -> list[str]:
     from sim import catalog, profiles
     from sim.control import registry
+    from sim.profiles import coldstarts
     from sim.workload import presets
 
     if kind == "presets":
         return presets.names()
     if kind == "profiles":
         return [*profiles.names(), profiles.ROOFLINE]
+    if kind == "coldstarts":
+        return coldstarts.names()
     if kind in registry.FAMILIES:
         return registry.names(kind)
     if kind in ("dtypes", "kv_dtypes"):

@@ -132,6 +132,8 @@ class Pool(Part):
             raise fault(f"needs an instance of the catalog, or a gpu with gpus_per_node and price; {found}")
         if self.instance is not None and self.gpus_per_node is not None:
             raise fault("has no meaning with an instance, which brings its own", "gpus_per_node")
+        if self.nodes == 0 and self.growth is None:
+            raise fault("'0' is out of range without growth; allowed: from 1 to 100000", "nodes")
         if self.gpu is not None and self.price is None:
             raise fault("needs price: dollars an hour for a machine (0 if it is not to count)")
         return self
@@ -244,7 +246,7 @@ class Deployment(Part):
     warm_pool: WarmPool | None = Field(
         default=None, description="Engines that sleep until they are needed again. Default: none."
     )
-    drain: Drain = Field(default_factory=Drain, description="What happens to a replica that is to go.")
+    drain: Drain = Field(default_factory=Drain, description="How long a replica that is to go may go on serving.")
     queue: Queue = Field(default_factory=Queue, description="The line at the gateway.")
     outlier: Outlier | None = Field(
         default=None, description="How replicas that fail are avoided. Default: they are not."

@@ -95,6 +95,9 @@ _built: dict[str, System] = {}  # the last systems built in this process, by dig
 
 
 def _resolve(scenario: Scenario) -> System:
+    from sim.experiment.control import controlled
+    from sim.experiment.machines import cautions
+
     warnings: list[str] = []
     machines = {pool.name: pool.machine() for pool in scenario.cluster.pools}
     nodes = _nodes(scenario, machines)
@@ -107,7 +110,8 @@ def _resolve(scenario: Scenario) -> System:
         for workload in scenario.workloads
         if workload.arrivals.kind == "trace" and workload.lengths is not None
     ]
-    return System(scenario, tuple(placed), tuple(_serving(scenario)), tuple(warnings))
+    system = System(scenario, tuple(placed), tuple(_serving(scenario)), tuple(warnings))
+    return replace(system, warnings=(*warnings, *cautions(system))) if controlled(scenario) else system
 
 
 def _nodes(scenario: Scenario, machines: dict[str, Machine]) -> list[float]:
@@ -219,9 +223,12 @@ def leaves_nothing_to_chance(scenario: Scenario) -> bool:
     Routers of other packages are taken to be random. The requests are compared as drawn, so that what a trace reader does by
     chance (spreading the ticks of a quantised clock, say) counts.
     """
+    from sim.experiment.control import controlled
     from sim.workload.table import draw
 
-    if any(placed.router_kind not in _CHANCELESS_ROUTERS for placed in build(scenario).deployments):
+    if controlled(scenario) or any(
+        placed.router_kind not in _CHANCELESS_ROUTERS for placed in build(scenario).deployments
+    ):
         return False
     if any(workload.arrivals.kind not in ("trace", "closed_loop") for workload in scenario.workloads):
         return False

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["autoscalers", "controlled", "gateway_plan"]
 
+_ELASTIC = {"growth", "zones", "storage", "loss"}
+"""What a pool says only where its machines come and go."""
 _BUSY = 0.5  # share of its seats at which the pace of a replica is told to who chooses among pools
 
 
 def controlled(scenario: Scenario) -> bool:
     """Whether anything but replicas that are always there stands between clients and their answers."""
+    if any(pool.model_fields_set & _ELASTIC for pool in scenario.cluster.pools):
+        return True
     plain: dict[str, Any] = {"autoscaler": None, "admission": (), "outlier": None, "on_loss": "fail"}
     for deployment in scenario.deployments:
         if any(getattr(deployment, name) != value for name, value in plain.items()):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from sim.control.cluster.plans import PoolPlan, ReplicaPlan
     from sim.experiment.build import Placed, System
 
-__all__ = ["plans", "starts"]
+__all__ = ["cautions", "plans", "starts"]
 
 
 def starts(scenario: Scenario, deployments: tuple[Placed, ...]) -> list[Known]:
@@ -28,6 +28,15 @@ def starts(scenario: Scenario, deployments: tuple[Placed, ...]) -> list[Known]:
             )
         )
     return found
+
+
+def cautions(system: System) -> list[str]:
+    """What is assumed of the starts of replicas, for the user."""
+    return [
+        f"deployments.{placed.name}: {warning}"
+        for placed, known in zip(system.deployments, starts(system.scenario, system.deployments), strict=True)
+        for warning in known.warnings
+    ]
 
 
 def plans(system: System) -> tuple[list[PoolPlan], list[ReplicaPlan]]:

@@ -53,8 +53,12 @@ def manifest(scenario: Scenario, replications: int, *, exact: bool, draws: int =
                 "request_overhead_s": placed.request_overhead,
                 "engine": {name: getattr(placed.settings, name) for name in placed.settings.__dataclass_fields__},
                 "router": {"kind": placed.router_kind, **placed.router_parameters},
+                "autoscaler": None
+                if deployment.autoscaler is None
+                else {"kind": deployment.autoscaler.kind, **deployment.autoscaler.parameters},
+                "admission": [{"kind": policy.kind, **policy.parameters} for policy in deployment.admission],
             }
-            for placed in system.deployments
+            for deployment, placed in zip(scenario.deployments, system.deployments, strict=True)
         },
         "warnings": list(system.warnings),
     }

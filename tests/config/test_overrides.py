@@ -67,7 +67,7 @@ def test_names_that_hold_dots_are_recognised(base: str) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "said"),
     [
-        ("deployments.chat.replicas", "x", "--set deployments.chat.replicas=x: 'x' is not a whole number; allowed: from 1 to 100000"),
+        ("deployments.chat.replicas", "x", "--set deployments.chat.replicas=x: 'x' is not a whole number; allowed: from 0 to 100000"),
         ("deployments.chat.replicas", "99", "--set deployments.chat.replicas=99: 99 x 1 GPUs do not fit: pool 'h100' has 8 (1 x 8)"),
         ("deployments.chat.replcas", "3", "--set deployments.chat.replcas=3: 'replcas' is not in deployments.chat (did you mean"),
         ("deployments.caht.replicas", "3", "--set deployments.caht.replicas=3: 'caht' is not in deployments (did you mean 'chat'?)"),
