@@ -105,7 +105,7 @@ _NAMES: dict[str, str] = {
 }
 _HOMES = {name: f"sim.control.{module}" for module, names in _NAMES.items() for name in names.split()}
 
-__all__ = [*sorted(_HOMES)]
+__all__ = sorted(_HOMES)  # noqa: PLE0605 - the names are in one place
 
 
 def __getattr__(name: str) -> Any:
