@@ -1,4 +1,4 @@
-"""What the world offers: GPUs, models, rentable machines, links and published traces, with units and sources.
+"""What the world offers: GPUs, models, rentable machines, links, published traces and the carbon of regions, with units and sources.
 
     >>> from sim import catalog
     >>> catalog.model("llama-3.1-8b").kv_bytes_per_token()
@@ -11,24 +11,28 @@ Unknown names raise ``sim.errors.CatalogError`` with the nearest one. Tables are
 
 from sim.catalog.architecture import Architecture
 from sim.catalog.dtypes import DTYPE_BYTES, dtype_bytes
-from sim.catalog.rows import Gpu, Instance, Link, TraceRow
-from sim.catalog.tables import KINDS, describe, gpu, instance, link, model, names, rows, trace
+from sim.catalog.rows import Failure, Gpu, Instance, Link, Region, TraceRow
+from sim.catalog.tables import KINDS, describe, failure, gpu, instance, link, model, names, region, rows, trace
 
 __all__ = [
     "DTYPE_BYTES",
     "KINDS",
     "Architecture",
+    "Failure",
     "Gpu",
     "Instance",
     "Link",
+    "Region",
     "TraceRow",
     "describe",
     "dtype_bytes",
+    "failure",
     "gpu",
     "instance",
     "link",
     "model",
     "names",
+    "region",
     "rows",
     "trace",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-__all__ = ["Gpu", "Instance", "Link", "TraceRow"]
+__all__ = ["Failure", "Gpu", "Instance", "Link", "Region", "TraceRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,33 @@ class Link:
     bandwidth: float
     latency: float | None
     """Seconds before the first byte, where a source states it."""
+    sources: dict[str, str] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Where a cloud's machines stand. ``g_per_kwh``: grams of CO2 equivalent a kWh of the grid; ``pue``: power usage effectiveness."""
+
+    name: str
+    g_per_kwh: float
+    pue: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How often something breaks, as published. Times in seconds."""
+
+    name: str
+    title: str
+    of: str
+    """gpu, node (a machine) or spot (a machine that the cloud may take back): what the rate is one's of."""
+    mtbf: float
+    """Mean time between interruptions of one of them."""
+    notice: float | None = None
+    """From when the cloud says so until it takes a machine."""
+    outage: float | None = None
+    """Until machines could be had again, on average."""
     sources: dict[str, str] = field(default_factory=dict, compare=False)
 
 

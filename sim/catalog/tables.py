@@ -14,12 +14,12 @@ from typing import Any
 import yaml
 
 from sim.catalog.architecture import Architecture
-from sim.catalog.rows import Gpu, Instance, Link, TraceRow
+from sim.catalog.rows import Gpu, Instance, Link, Region, TraceRow
 from sim.errors import CatalogError, did_you_mean
 
-__all__ = ["KINDS", "describe", "gpu", "instance", "link", "model", "names", "rows", "trace"]
+__all__ = ["KINDS", "describe", "gpu", "instance", "link", "model", "names", "region", "rows", "trace"]
 
-KINDS = ("gpus", "models", "instances", "links", "traces")
+KINDS = ("gpus", "models", "instances", "links", "traces", "carbon")
 """The tables of this package."""
 
 UNITS: dict[str, float] = {
@@ -175,6 +175,13 @@ def trace(name: str) -> TraceRow:
     return TraceRow(name=name, **{**row, "source": _source("traces", row["source"])})
 
 
+@cache
+def region(name: str) -> Region:
+    """The region ``name`` of a cloud, like ``aws/us-east-1``."""
+    row = _row("carbon", name)
+    return Region(name, float(row["g_per_kwh"]), float(row["pue"]), _source("carbon", row["source"]))
+
+
 def names(kind: str) -> list[str]:
     """The names in a table, in the file's order."""
     return list(_file(kind)["rows"])
@@ -249,12 +256,18 @@ def _trace_cells(name: str) -> dict[str, Any]:
     }
 
 
+def _region_cells(name: str) -> dict[str, Any]:
+    row = region(name)
+    return {"name": name, "gCO2e/kWh": row.g_per_kwh, "pue": row.pue}
+
+
 _CELLS: dict[str, Callable[[str], dict[str, Any]]] = {
     "gpus": _gpu_cells,
     "models": _model_cells,
     "instances": _instance_cells,
     "links": _link_cells,
     "traces": _trace_cells,
+    "carbon": _region_cells,
 }
 
 
