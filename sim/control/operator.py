@@ -37,9 +37,12 @@ class Operator:
         """What the data plane has to say: a replica has drained, or a request waits for a deployment without any."""
         if what == "wanted":
             scaler = self.scalers[whom]
-            wake = getattr(scaler, "wake", None)  # of those that are told of the first request
-            if wake is not None and self.blind == 0:
-                self._obey(whom, wake(self.view(whom)))
+            if scaler is not None and self.blind == 0:
+                wake = getattr(scaler, "wake", None)  # of those that are told of the first request
+                if wake is not None:
+                    self._obey(whom, wake(self.view(whom)))
+                elif getattr(scaler, "wakes", False):
+                    self._decide(whom, scaler)
         else:
             self.cluster.told(when, what, whom)
 
