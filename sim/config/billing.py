@@ -52,7 +52,7 @@ class Billing(Part):
     )
     price: _Price | None = Field(
         default=None,
-        description="Dollars an hour for a machine that runs, of spot capacity with kind spot. Default: the pool's price, or the catalog's.",
+        description="Dollars an hour for a machine that runs; with kind spot, its spot price. Default: the pool's price or the catalog's.",
     )
     minimum: Seconds = Field(
         default=60.0,

@@ -16,8 +16,6 @@ __all__ = ["Account", "account", "energy", "knows_power", "machine_seconds"]
 
 Floats = npt.NDArray[np.float64]
 
-_RECLAIMED = "reclaimed"
-
 
 @dataclass(frozen=True, eq=False)
 class Account:
@@ -52,10 +50,12 @@ def account(record: ReplicationRecord) -> Account:
     used = held(record, 0.0, record.end)
     own, idle = np.zeros(len(used)), np.zeros(len(used))
     bills = []
+    announced = [event["node"] for event in record.events if event["kind"] == "reclaim"]
+    reclaimed = np.isin(machines["node"], np.array(announced, np.int64)) & (machines["ended"] != "")
     for number, pool in enumerate(record.pools):
         here = machines["pool"] == number
         had = np.stack([machines["start_s"][here], machines["end_s"][here]], axis=1)
-        bills.append(bill(had, pool.terms, record.end, machines["ended"][here] == _RECLAIMED))
+        bills.append(bill(had, pool.terms, record.end, reclaimed[here]))
         mine = pool_of == number
         own[mine], idle[mine] = split(bills[-1].usd, bills[-1].paid_s * pool.gpus, used[mine])
     return Account(tuple(bills), own, idle)

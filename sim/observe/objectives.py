@@ -10,7 +10,10 @@ from typing import Any, Literal
 from sim.stats.intervals import standard_errors, t_interval
 from sim.stats.stopping import replications_to_clear
 
-__all__ = ["Estimate", "Figures", "Standing", "Status", "known"]
+__all__ = ["WHOLE_RUN", "Estimate", "Figures", "Standing", "Status", "known"]
+
+WHOLE_RUN = ""
+"""In place of a workload, for objectives on the whole run: a budget."""
 
 Status = Literal["meets", "misses", "undecided"]
 
@@ -40,7 +43,8 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Standing:
-    """How one objective of one workload fares. ``more`` replications might settle an undecided one, if that can be told."""
+    """How one objective of one workload, or of the whole run (``workload`` is empty), fares. ``more`` replications might settle an
+    undecided one, if that can be told."""
 
     workload: str
     metric: str
@@ -67,9 +71,10 @@ class Standing:
 class Figures:
     """The figures of every replication, in order: ``overall[r][metric]``, ``workloads[name][r][metric]``; NaN where there is none.
 
-    ``objectives[workload][metric]`` is the target. With ``exact``, nothing in the run is left to chance, so that one replication says
-    all there is to say and its figures have intervals of width 0. ``drawn`` are the figures of the same replications (with ``exact``:
-    of the one, again and again) with step times drawn from the doubt of the profiles, a draw each; None: it was left out.
+    ``objectives[workload][metric]`` is the target; those on the whole run are under :data:`WHOLE_RUN`. With ``exact``, nothing in the
+    run is left to chance, so that one replication says all there is to say and its figures have intervals of width 0. ``drawn`` are
+    the figures of the same replications (with ``exact``: of the one, again and again) with step times drawn from the doubt of the
+    profiles, a draw each; None: it was left out.
     """
 
     overall: Sequence[Mapping[str, float]]
@@ -161,17 +166,13 @@ class Figures:
 
         Latencies are of served requests. An option must not pass because it turned away those it would have served late: a
         request lost counts as later than any target, so a p99 is missed once more than 1 % are lost (a mean: 1 % as well).
-        ITL is known of all workloads together only.
+        ITL is known of all workloads together only. A budget is kept whoever was served.
         """
-        source = None if metric.startswith("itl") else workload
+        source = None if metric.startswith("itl") or workload == WHOLE_RUN else workload
         estimate = self.estimate(metric, source)
-        statistic = metric.rpartition("_")[2]
-        allowed = 1.0 - float(statistic[1:]) / 100.0 if statistic[0] == "p" else _LOST_FOR_A_MEAN
-        lost = self.estimate("lost_share", workload).value
-        if lost > allowed + 1e-12:
-            return Standing(
-                workload, metric, target, estimate, "misses", f"{lost:.1%} of its requests were turned away"
-            )
+        lost = 0.0 if workload == WHOLE_RUN else self.estimate("lost_share", workload).value
+        if lost > _may_be_lost(metric) + 1e-12:
+            return Standing(workload, metric, target, estimate, "misses", f"{lost:.1%} of its requests were not served")
         if estimate.n == 0:
             return Standing(workload, metric, target, estimate, "undecided", "no request has such a figure")
         if estimate.half_width is None:
@@ -190,6 +191,12 @@ class Figures:
         elif estimate.half_width_doubt:
             why += "; more replications cannot settle it, a better calibration can"
         return Standing(workload, metric, target, estimate, "undecided", why, more)
+
+
+def _may_be_lost(metric: str) -> float:
+    """The share of requests that may be lost without touching such a figure."""
+    statistic = metric.rpartition("_")[2]
+    return 1.0 - float(statistic[1:]) / 100.0 if statistic[0] == "p" else _LOST_FOR_A_MEAN
 
 
 def known(values: Sequence[float]) -> list[float]:

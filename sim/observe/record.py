@@ -185,13 +185,20 @@ class ReplicationRecord:
             "e2e": end - arrival,
         }
 
+    def reason_index(self) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """Why each request was not served: the reasons there are, and for each request which of them. The first is empty: it was."""
+        names = ["", *sorted(set(self.reasons.values()) - {""})]
+        number = {name: place for place, name in enumerate(names)}
+        rows = np.fromiter(self.reasons, np.int64, len(self.reasons))
+        places = np.fromiter((number[reason] for reason in self.reasons.values()), np.int64, len(rows))
+        of_row = np.zeros(1 + max(int(rows.max(initial=0)), int(self.columns["request"].max(initial=0))), np.int64)
+        of_row[rows] = places
+        return names, of_row[self.columns["request"]]
+
     def reason_column(self) -> list[str]:
         """Why each request was not served; empty where it was."""
-        return (
-            [self.reasons.get(row, "") for row in self.columns["request"].tolist()]
-            if self.reasons
-            else [""] * len(self)
-        )
+        names, index = self.reason_index()
+        return [names[place] for place in index.tolist()]
 
     @staticmethod
     def outcome_names() -> tuple[str, ...]:

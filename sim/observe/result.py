@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sim.errors import ResultError
 from sim.observe import store
 from sim.observe.metrics import measure
-from sim.observe.objectives import Estimate, Figures, Standing
+from sim.observe.objectives import WHOLE_RUN, Estimate, Figures, Standing
 from sim.observe.verdict import HEADLINES, Pair, Verdict, decide
 from sim.observe.warmup import common_start_up, remarks, scenario_warmup
 from sim.observe.words import html_table, nested, shown
@@ -36,8 +36,8 @@ class Result:
         result.summary["ttft_p99"].value, result.summary["ttft_p99"].half_width
         result.requests            # a DataFrame, columns of sim.observe.tables.REQUESTS
 
-    ``scenario`` is a ``sim.config.Scenario`` (read: ``run.warmup``, ``run.confidence``, ``question``, ``path``, and the arrivals
-    when the warm-up is left open). ``records`` are its replications, in order. ``manifest`` says what made it: nothing in it may
+    ``scenario`` is a ``sim.config.Scenario`` (read: ``run.warmup``, ``run.confidence``, ``question``, ``path``, ``budget``, and the
+    arrivals when the warm-up is left open). ``records`` are its replications, in order. ``manifest`` says what made it: nothing in it may
     depend on when or where; with ``{"exact": True}`` nothing of the run is left to chance, so that a single replication
     decides; its "warnings" and ``warnings`` are sentences for the user. ``drawn`` are the replications anew (an exact one as often
     as there are draws), each with step times drawn from the doubt of the profiles: they widen intervals and move no value.
@@ -113,7 +113,7 @@ class Result:
 
     @cached_property
     def objectives(self) -> list[Standing]:
-        """How every objective of every workload fares."""
+        """How every objective of every workload, and the budget, fares."""
         return self.figures.standings()
 
     @property
@@ -331,10 +331,14 @@ def load(directory: str | os.PathLike[str]) -> Result | Comparison:
 def _figures(records: Sequence[ReplicationRecord], warmup: float, scenario: Any, exact: bool) -> Figures:
     measures = [measure(record, warmup) for record in records]
     workloads = records[0].workloads
+    objectives = {w.name: dict(w.objectives) for w in workloads if w.objectives}
+    budget = getattr(scenario, "budget", None)
+    if budget is not None:
+        objectives[WHOLE_RUN] = dict(budget.objectives)
     return Figures(
         overall=[m.overall for m in measures],
         workloads={w.name: [m.workloads[w.name] for m in measures] for w in workloads},
-        objectives={w.name: dict(w.objectives) for w in workloads if w.objectives},
+        objectives=objectives,
         confidence=float(getattr(getattr(scenario, "run", None), "confidence", None) or 0.95),
         exact=exact,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,9 @@ EVENTS = pa.schema(
 is empty, or -1 for ``replica`` and ``request``."""
 
 
+_KNOWN = frozenset(EVENTS.names)
+
+
 def requests(records: Sequence[ReplicationRecord]) -> pa.Table:
     """The requests of all replications (:data:`REQUESTS`)."""
     return _concatenated([_requests(record) for record in records], REQUESTS)
@@ -97,14 +100,7 @@ def timeline(records: Sequence[ReplicationRecord]) -> pa.Table:
 
 def events(records: Sequence[ReplicationRecord]) -> pa.Table:
     """The decisions of all replications (:data:`EVENTS`)."""
-    rows = [row for record in records for row in _events(record)]
-    columns: dict[str, Any] = {}
-    for field in EVENTS:
-        if field.type == pa.string():
-            columns[field.name] = _strings([row.get(field.name, "") for row in rows])
-        else:
-            columns[field.name] = np.array([row.get(field.name, -1) for row in rows])
-    return _table(columns, EVENTS)
+    return _concatenated([_events(record) for record in records], EVENTS)
 
 
 def _requests(record: ReplicationRecord) -> pa.Table:
@@ -116,7 +112,7 @@ def _requests(record: ReplicationRecord) -> pa.Table:
         "model": _named([w.model for w in record.workloads], columns["workload"]),
         "tenant": _named([w.tenant for w in record.workloads], columns["workload"]),
         "outcome": _named(OUTCOMES, columns["outcome"]),
-        "reason": _strings(record.reason_column()),
+        "reason": _named(*record.reason_index()),
         "deployment": _named([d.name for d in record.deployments], columns["deployment"]),
         "replica": _within_deployment(record, columns["replica"]),
         "queue_s": latencies["queue"],
@@ -147,11 +143,12 @@ def _timeline(record: ReplicationRecord) -> pa.Table:
     order = np.lexsort((samples["replica"], samples["t_s"]))
     moments, of = samples["t_s"][order], samples["replica"][order].astype(np.int64)
     busy = np.full(len(moments), np.nan)
-    for replica in range(len(record.owner)):
-        rows = np.flatnonzero(of == replica)
-        elapsed = np.diff(moments[rows])
-        worked = np.diff(samples["busy_s"][order][rows])
-        busy[rows[1:]] = np.divide(worked, elapsed, out=np.full(len(elapsed), np.nan), where=elapsed > 0)
+    by_replica = np.lexsort((moments, of))
+    again = of[by_replica][1:] == of[by_replica][:-1]
+    elapsed = np.diff(moments[by_replica])
+    worked = np.diff(samples["busy_s"][order][by_replica])
+    share = np.divide(worked, elapsed, out=np.full(len(elapsed), np.nan), where=again & (elapsed > 0))
+    busy[by_replica[1:]] = share
     owner = record.owner[of]
     return _table(
         {
@@ -169,30 +166,43 @@ def _timeline(record: ReplicationRecord) -> pa.Table:
     )
 
 
-def _events(record: ReplicationRecord) -> list[dict[str, Any]]:
-    columns = record.columns
-    replication = {"replication": record.replication}
-    rows = []
-    for i in np.flatnonzero(columns["outcome"] == REJECTED).tolist():
-        number = int(columns["request"][i])
-        tokens = {name: int(columns[name][i]) for name in ("prompt_tokens", "output_tokens")}
-        rows.append(
-            replication
-            | {
-                "t_s": float(columns["end_s"][i]),
-                "kind": "reject",
-                "deployment": record.deployments[columns["deployment"][i]].name,
-                "request": number,
-                "reason": record.reasons.get(number, ""),
-                "detail": json.dumps(tokens, sort_keys=True),
-            }
-        )
-    known = set(EVENTS.names)
-    for event in record.events:
-        detail = {name: value for name, value in event.items() if name not in known}
-        named = {name: value for name, value in event.items() if name in known}
-        rows.append(replication | {"detail": json.dumps(detail, sort_keys=True)} | named)
-    return sorted(rows, key=lambda row: float(row["t_s"]))
+def _events(record: ReplicationRecord) -> pa.Table:
+    """Rejections, which are read from the rows, and the other decisions, in order of time."""
+    columns, names = record.columns, [deployment.name for deployment in record.deployments]
+    rejected = np.flatnonzero(columns["outcome"] == REJECTED)
+    count, rows = len(rejected), record.events
+    reasons, reason = record.reason_index()
+    tokens = zip(columns["output_tokens"][rejected].tolist(), columns["prompt_tokens"][rejected].tolist(), strict=True)
+    text = {
+        "kind": ["reject"] * count + [str(row["kind"]) for row in rows],
+        "deployment": [names[one] for one in columns["deployment"][rejected].tolist()]
+        + [str(row.get("deployment", "")) for row in rows],
+        "reason": [reasons[one] for one in reason[rejected].tolist()] + [str(row.get("reason", "")) for row in rows],
+        "detail": [f'{{"output_tokens": {output}, "prompt_tokens": {prompt}}}' for output, prompt in tokens]
+        + [_detail(row) for row in rows],
+    }
+    when = np.concatenate([columns["end_s"][rejected], np.array([row["t_s"] for row in rows], np.float64)])
+    order = np.argsort(when, kind="stable")
+    ordered = order.tolist()
+    return _table(
+        {
+            "replication": np.full(len(when), record.replication),
+            "t_s": when[order],
+            "replica": _joined(np.full(count, -1), [row.get("replica", -1) for row in rows])[order],
+            "request": _joined(columns["request"][rejected], [row.get("request", -1) for row in rows])[order],
+        }
+        | {name: _strings([values[place] for place in ordered]) for name, values in text.items()},
+        EVENTS,
+    )
+
+
+def _detail(event: Mapping[str, Any]) -> str:
+    """What of an event has no column of its own, as JSON."""
+    return json.dumps({name: value for name, value in event.items() if name not in _KNOWN}, sort_keys=True)
+
+
+def _joined(first: Any, second: Sequence[int]) -> Any:
+    return np.concatenate([first, np.array(second, np.int64)])
 
 
 def _within_deployment(record: ReplicationRecord, replica: Any) -> Any:

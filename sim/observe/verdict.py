@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sim.observe.objectives import Figures, Standing, Status, known
+from sim.observe.objectives import WHOLE_RUN, Figures, Standing, Status, known
 from sim.observe.words import called, in_seconds, number
 from sim.stats.pairs import holm, paired
 
 __all__ = ["HEADLINES", "Pair", "Verdict", "decide", "pairs_against"]
+
+_SIGNS = {"meets": "<=", "misses": ">", "undecided": "against"}
 
 HEADLINES = ("ttft_p99", "tpot_p99", "e2e_p99", "goodput_rps", "slo_attainment", "usd_per_1m_tokens")
 """What options are compared on, besides what the objectives name."""
@@ -69,7 +71,7 @@ def pairs_against(baseline: str, options: Mapping[str, Figures]) -> list[Pair]:
     alone = len(base.workloads) <= 1
     for name, objectives in base.objectives.items():
         for metric in objectives:
-            key = (metric, None if alone or metric.startswith("itl") else name)
+            key = (metric, None if alone or metric.startswith("itl") or name == WHOLE_RUN else name)
             if key not in compared:
                 compared.append(key)
     raw = []
@@ -241,16 +243,27 @@ def _nobody(
 def _words(standing: Standing, many: bool) -> str:
     """``p99 TTFT 2.31 ± 0.12 s > 2 s``, after the workload if there are ``many``, with the reason if there is one."""
     estimate = standing.estimate
+    many = many and standing.workload != WHOLE_RUN
     name = f"{standing.workload} {called(standing.metric)}" if many else called(standing.metric)
+    if standing.metric.startswith("usd"):
+        return _budget_words(name, standing)
     value = estimate.value if math.isfinite(estimate.value) else 0.0
     factor, unit = in_seconds(max(abs(value), standing.target))
     target = f"{standing.target * factor:.6g} {unit}"
     if standing.status == "misses" and standing.why:
         return f"{name} (target {target}): {standing.why}"
-    sign = {"meets": "<=", "misses": ">", "undecided": "against"}[standing.status]
+    sign = _SIGNS[standing.status]
     reach = f" ± {number(estimate.half_width * factor, 2)}" if estimate.half_width else ""
     why = f" ({standing.why})" if standing.why else ""
     return f"{name} {number(estimate.value * factor, 4)}{reach} {unit} {sign} {target}{why}"
+
+
+def _budget_words(name: str, standing: Standing) -> str:
+    """``$ an hour 41.28 ± 0.40 > 40``."""
+    estimate = standing.estimate
+    reach = f" ± {number(estimate.half_width, 2)}" if estimate.half_width else ""
+    why = f" ({standing.why})" if standing.why else ""
+    return f"{name} {number(estimate.value, 4)}{reach} {_SIGNS[standing.status]} {standing.target:,.6g}{why}"
 
 
 def _metric_words(pair: Pair) -> str:

@@ -82,6 +82,11 @@ def remarks(records: Sequence[ReplicationRecord], warmup: float) -> list[str]:
             if event["kind"] == "extrapolated":
                 key = (str(event["deployment"]), str(event["profile"]))
                 steps[key] = steps.get(key, 0) + int(event["steps"])
+    notes += [
+        f"{facts.name}: the power of its GPUs was not measured; assumed are {facts.power.assumed}"
+        for facts in records[0].deployments
+        if facts.power is not None and facts.power.assumed
+    ]
     for (deployment, profile), count in steps.items():
         notes.append(f"{deployment}: {count:,} steps were priced outside what profile {profile} measured")
     return notes

@@ -17,6 +17,9 @@ _OTHERS = {
     "output_tokens_per_s": "output tokens a second",
     "goodput_rps": "goodput",
     "slo_attainment": "SLO attainment",
+    "usd_per_hour": "$ an hour",
+    "usd_per_month": "$ a month",
+    "usd_per_met_request": "$ per request within objectives",
     "usd_per_1m_tokens": "$ per 1M tokens",
     "usd_per_1m_output_tokens": "$ per 1M output tokens",
 }

@@ -131,7 +131,7 @@ def test_a_full_tie_goes_to_the_first_and_says_that_nothing_differs() -> None:
 def test_an_option_does_not_pass_by_turning_requests_away() -> None:
     verdict, _ = decide({"picky": figures(2.0, 0.5, lost=0.02), "fair": figures(4.0, 0.5, lost=0.01)})
     assert verdict.winner == "fair"
-    assert "2.0% of its requests were turned away" in verdict.misses["picky"][0]
+    assert "2.0% of its requests were not served" in verdict.misses["picky"][0]
 
 
 def test_a_median_bears_more_losses_than_a_p99() -> None:
