@@ -1,6 +1,6 @@
 """The catalog's tables: loading them once, looking a row up by name, listing them.
 
-Each table is a YAML file beside this module. Numbers in ``gpus.yaml`` and ``links.yaml`` are ``[value, unit, source]``;
+Each table is a YAML file beside this module. Numbers in ``gpus.yaml``, ``links.yaml`` and ``failures.yaml`` are ``[value, unit, source]``;
 the other tables state their units at the top and a source on each row. Sources are keys into the file's ``sources``.
 """
 
@@ -14,17 +14,17 @@ from typing import Any
 import yaml
 
 from sim.catalog.architecture import Architecture
-from sim.catalog.rows import Gpu, Instance, Link, Region, TraceRow
+from sim.catalog.rows import Failure, Gpu, Instance, Link, Region, TraceRow
 from sim.errors import CatalogError, did_you_mean
 
-__all__ = ["KINDS", "describe", "gpu", "instance", "link", "model", "names", "region", "rows", "trace"]
+__all__ = ["KINDS", "describe", "failure", "gpu", "instance", "link", "model", "names", "region", "rows", "trace"]
 
-KINDS = ("gpus", "models", "instances", "links", "traces", "carbon")
+KINDS = ("gpus", "models", "instances", "links", "traces", "carbon", "failures")
 """The tables of this package."""
 
 UNITS: dict[str, float] = {
     "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "GB": 1e9, "GB/s": 1e9, "TB/s": 1e12, "Gbit/s": 1e9 / 8, "MiB/s": 2**20,
-    "TFLOP/s": 1e12, "PFLOP/s": 1e15, "W": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "SMs": 1, "CUs": 1,
+    "TFLOP/s": 1e12, "PFLOP/s": 1e15, "W": 1.0, "s": 1.0, "h": 3600.0, "min": 60.0, "ms": 1e-3, "us": 1e-6, "SMs": 1, "CUs": 1,
 }  # fmt: skip
 """Units a table may use, in SI (bytes, bytes/s, FLOP/s, watts, seconds)."""
 
@@ -182,6 +182,23 @@ def region(name: str) -> Region:
     return Region(name, float(row["g_per_kwh"]), float(row["pue"]), _source("carbon", row["source"]))
 
 
+@cache
+def failure(name: str) -> Failure:
+    """The published rate of failures ``name``, like ``llama3-405b``."""
+    row = _row("failures", name)
+    mtbf = _si(row["mtbf"])
+    assert mtbf is not None
+    return Failure(
+        name=name,
+        title=row["title"],
+        of=row["of"],
+        mtbf=mtbf,
+        notice=_si(row.get("notice")),
+        outage=_si(row.get("outage")),
+        sources=_sources("failures", row),
+    )
+
+
 def names(kind: str) -> list[str]:
     """The names in a table, in the file's order."""
     return list(_file(kind)["rows"])
@@ -261,6 +278,18 @@ def _region_cells(name: str) -> dict[str, Any]:
     return {"name": name, "gCO2e/kWh": row.g_per_kwh, "pue": row.pue}
 
 
+def _failure_cells(name: str) -> dict[str, Any]:
+    row = failure(name)
+    return {
+        "name": name,
+        "of": row.of,
+        "mtbf_h": round(row.mtbf / 3600.0, 1),
+        "notice_s": row.notice,
+        "outage_min": None if row.outage is None else round(row.outage / 60.0, 1),
+        "title": row.title,
+    }
+
+
 _CELLS: dict[str, Callable[[str], dict[str, Any]]] = {
     "gpus": _gpu_cells,
     "models": _model_cells,
@@ -268,6 +297,7 @@ _CELLS: dict[str, Callable[[str], dict[str, Any]]] = {
     "links": _link_cells,
     "traces": _trace_cells,
     "carbon": _region_cells,
+    "failures": _failure_cells,
 }
 
 

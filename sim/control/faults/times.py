@@ -70,7 +70,7 @@ def first(generator: np.random.Generator, when: Renewal) -> float:
     proportion to their length (its power of ``shape`` is then gamma distributed, of 1 + 1/shape), and anywhere in them.
     """
     scale = float(when.mean / gamma(1.0 + 1.0 / when.shape))
-    met = float(generator.standard_gamma(1.0 + 1.0 / when.shape)) ** (1.0 / when.shape)
+    met = float(generator.standard_gamma(1.0 + 1.0 / when.shape) ** (1.0 / when.shape))
     return scale * met * float(generator.random())
 
 
