@@ -134,6 +134,8 @@ class Pool(Part):
             raise fault("has no meaning with an instance, which brings its own", "gpus_per_node")
         if self.nodes == 0 and self.growth is None:
             raise fault("'0' is out of range without growth; allowed: from 1 to 100000", "nodes")
+        if self.growth is not None and self.growth.bounds(self.nodes)[1] < self.nodes:
+            raise fault(f"{self.nodes} at the start are more than growth.most, {self.growth.most}", "nodes")
         if self.gpu is not None and self.price is None:
             raise fault("needs price: dollars an hour for a machine (0 if it is not to count)")
         return self

@@ -81,7 +81,11 @@ def run(system: System, drawn: FleetPlan, horizon: float, replication: int, peri
     pools, replicas = plans(system)
     streams = partial(generator, scenario.run.seed, replication)
     cluster = Cluster(env, fleet, pools, replicas, streams, events)
-    cold_starts = [cluster.cold_start(number) for number in range(len(replicas))]
+    grows = {pool.name: pool.growth is not None for pool in scenario.cluster.pools}
+    cold_starts = [
+        cluster.cold_start(number, provision=grows[deployment.pool])
+        for number, deployment in enumerate(scenario.deployments)
+    ]
     operator = Operator(env, fleet, cluster, autoscalers(system, replication, drawn.table, cold_starts))
     cluster.start()
     operator.start()
