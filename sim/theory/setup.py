@@ -20,7 +20,7 @@ import numpy as np
 
 from sim.theory.queues import little
 
-__all__ = ["MM1Setup", "MMInfSetup", "MMkSetup"]
+__all__ = ["MG1Setup", "MM1Setup", "MMInfSetup", "MMkSetup"]
 
 
 def _positive(**values: float) -> None:
@@ -56,6 +56,35 @@ class MM1Setup:
     def off(self) -> float:
         """The share of time the server is off: (1 - ρ) (1 / λ) / (1 / λ + 1 / α), for a cycle is idle, starting, busy."""
         return (1.0 - self.rate * self.service) / (1.0 + self.rate * self.setup)
+
+
+@dataclass(frozen=True)
+class MG1Setup:
+    """One server, any service and start: mean ``service`` of squared coefficient of variation ``scv``, mean ``setup`` with ``setup_square``
+    the mean of its square. Whoever comes to a server that is on and idle may count as a start of 0."""
+
+    rate: float
+    service: float
+    scv: float
+    setup: float
+    setup_square: float
+
+    def __post_init__(self) -> None:
+        _positive(rate=self.rate, service=self.service, setup=self.setup, setup_square=self.setup_square)
+        if not self.rate * self.service < 1.0:
+            raise ValueError(f"utilization: {self.rate * self.service}; below 1 for a steady state")
+
+    @property
+    def wait(self) -> float:
+        """Mean time until service: that of M/G/1 and (2 E[Z] + λ E[Z²]) / (2 (1 + λ E[Z])), Z the start (Welch 1964)."""
+        load, starts = self.rate * self.service, self.rate * self.setup
+        queue = load * self.service * (1.0 + self.scv) / (2.0 * (1.0 - load))
+        return queue + (2.0 * self.setup + self.rate * self.setup_square) / (2.0 * (1.0 + starts))
+
+    @property
+    def response(self) -> float:
+        """Mean time in the system."""
+        return self.wait + self.service
 
 
 @dataclass(frozen=True)
