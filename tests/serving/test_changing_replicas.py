@@ -338,3 +338,75 @@ def test_steps_outside_what_was_measured_count_with_the_table_that_was_scaled() 
 def test_a_factor_must_be_above_zero(factor: float) -> None:
     with pytest.raises(ValueError, match="factor must be above 0"):
         step_table(2, 4).scaled(factor)
+
+
+def latencies(bench: Bench) -> tuple[int, float]:
+    """How many inter-token latencies were written down, and their sum."""
+    itl = bench.ledger.itl
+    return sum(itl.counts), itl.total + bench.replica.decode_seconds
+
+
+def test_an_aborted_request_that_the_step_held_back() -> None:
+    """Priorities; 10 blocks of one token. A holds 2, 3, 4 blocks in steps 1 to 3, B 2, 3 from step 2, C 2 in step 3. In step 4 A
+    takes the tenth, and B, the least important, preempts itself: C gets nothing, and is aborted meanwhile.
+
+    A's latencies are those of its tokens at 2, 3 and 4 s. B, without C, computes its 4 tokens in step 5: 3 s, then 5 s.
+    """
+    bench = Bench(blocks=11, policy="priority", async_scheduling=False)
+    bench.arrive(0.0, 2, 4, priority=0)
+    bench.arrive(0.25, 2, 3, priority=2)
+    held_back = bench.arrive(1.25, 2, 9, priority=1)
+    bench.abort(3.5, held_back)
+    bench.run(100.0)
+    assert bench.ledger.end == pytest.approx([4.0, 5.0, float("nan")], nan_ok=True)
+    assert bench.ledger.lost == [0.0, 2.0, 0.0]
+    assert latencies(bench) == (5, 4 * 1.0 + 2.0)
+    assert bench.replica.scheduler.free_blocks == 10
+
+
+def test_aborted_requests_that_the_step_formed_already_preempts_or_holds_back() -> None:
+    """As before, with asynchronous scheduling: B is admitted to step 3 and C to step 4, and 11 blocks are full in step 5, when B
+    preempts itself and C gets nothing. Both were aborted during step 4; nothing is written down of either but that."""
+    bench = Bench(blocks=12, policy="priority", async_scheduling=True)
+    bench.arrive(0.0, 2, 6, priority=0)
+    least = bench.arrive(0.25, 2, 9, priority=2)
+    held_back = bench.arrive(1.25, 2, 9, priority=1)
+    for row in (least, held_back):
+        bench.abort(3.5, row)
+        bench.ledger.end[row] = 3.5
+    bench.run(100.0)
+    assert bench.ledger.end == [6.0, 3.5, 3.5]
+    assert bench.ledger.preemptions == [0, 1, 0]
+    assert bench.ledger.lost == [0.0, 0.0, 0.0]
+    assert latencies(bench) == (5, 5.0)
+    assert isnan(bench.ledger.first_token[held_back])
+
+
+def test_a_step_that_only_preempts_does_not_run_an_aborted_request() -> None:
+    """Priorities, asynchronous, 6 blocks: in step 3 A holds 4 and C, aborted meanwhile, 2. Step 4 was formed before that: A, first
+    and the least important, preempts itself, and nobody gets a token. So it is formed anew when step 3 has ended, without C:
+    A computes its 5 tokens and has its fourth at 4 s."""
+    bench = Bench(blocks=7, policy="priority", async_scheduling=True)
+    bench.arrive(0.0, 2, 5, priority=2)
+    other = bench.arrive(0.25, 2, 9, priority=1)
+    bench.abort(2.5, other)
+    bench.run(100.0)
+    assert bench.ledger.end[0] == 5.0
+    assert bench.ledger.lost == [1.0, 0.0]
+    assert (bench.replica.steps, bench.replica.prefill_tokens, bench.replica.decode_tokens) == (5, 9, 3)
+
+
+def test_nothing_is_left_of_aborted_requests_when_a_later_one_comes() -> None:
+    """As before, but both are aborted, so that the replica falls idle at 3 s. Latencies: A's second token, D's second token."""
+    bench = Bench(blocks=7, policy="priority", async_scheduling=True)
+    rows = [bench.arrive(0.0, 2, 5, priority=2), bench.arrive(0.25, 2, 9, priority=1)]
+    for row in rows:
+        bench.abort(2.5, row)
+        bench.ledger.end[row] = 2.5
+    bench.run(9.0)
+    assert bench.replica.end == inf
+    assert bench.replica.steps == 3
+    last = bench.arrive(10.0, 2, 2)
+    bench.run(100.0)
+    assert bench.ledger.end[last] == 12.0
+    assert latencies(bench) == (2, 2.0)

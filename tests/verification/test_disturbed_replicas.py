@@ -56,7 +56,7 @@ class Case:
 @dataclass
 class Trial:
     """What a run left behind: the ledger, what the replica said each time something happened, which cases were met, when steps
-    ended, and who was preempted when."""
+    ended, and who was preempted or recomputed when."""
 
     ledger: Ledger
     said: list[Any]
@@ -172,6 +172,7 @@ def run_reference(case: Case) -> Trial:
         trial.preempted += [(env.now, row) for row, n in enumerate(ledger.preemptions) if n > preemptions[row]]
         if ledger.steps[0] > steps:
             trial.step_ends.append(env.now)
+            trial.preempted += [(env.now, request.id) for request in replica.scheduler._running if request.recomputing]
     if case.horizon == inf and not replica.dead:
         assert replica.requests() == replica.scheduler.running == replica.scheduler.waiting == []
         assert replica.scheduler.free_blocks == case.engine.kv_blocks - 1
@@ -322,9 +323,9 @@ def cases(draw: st.DrawFn, longest: int, large: bool = False, max_size: int = 12
             what = draw(st.sampled_from([ABORT, ABORT, ABORT, RETABLE]))
             happenings.append(Happening(when, what, late, row, draw(st.sampled_from([0.25, 1.0, 1.7, 3.0]))))
             row = draw(rows)
-    if draw(st.booleans()) and undisturbed.preempted:
+    if undisturbed.preempted:
         since, row = draw(st.sampled_from(undisturbed.preempted))
-        when = draw(st.sampled_from([end for end in ends if end >= since][:8]))
+        when = draw(st.sampled_from([end for end in ends if end >= since][:4]))
         happenings.append(Happening(when, ABORT, draw(st.booleans()), row))
     if draw(st.integers(0, 2)) == 2:
         happenings.append(Happening(draw(moment(draw(rows))), KILL, draw(st.booleans())))
