@@ -10,8 +10,8 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from sim.control.calls import Attempt, Call
-from sim.control.gateway import CLIENTS, KINDS
+from sim.control.calls import Attempt, Call, Kept
+from sim.control.gateway import CLIENTS
 from sim.control.plan import Cascade, Choice, GatewayPlan
 from sim.control.station import Station
 from sim.serving.ledger import FAILED, OK, OUTCOMES, REJECTED, TIMEOUT, UNFINISHED
@@ -23,14 +23,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Callers"]
 
+# What a reminder is about, with the number of an attempt's row ...
 _TIMEOUT: Final = CLIENTS
-_AGAIN: Final = CLIENTS + 1
-_HEDGE: Final = CLIENTS + 2
+_OUTDONE: Final = CLIENTS + 1
+_RESEND: Final = CLIENTS + 2
+# ... or of a request.
 _DEADLINE: Final = CLIENTS + 3
 _PATIENCE: Final = CLIENTS + 4
-_OUTDONE: Final = CLIENTS + 5
-_ONWARD: Final = CLIENTS + 6
-_RESEND: Final = CLIENTS + 7
+_HEDGE: Final = CLIENTS + 5
+_AGAIN: Final = CLIENTS + 6
+_ONWARD: Final = CLIENTS + 7
 
 
 class Callers:
@@ -42,17 +44,15 @@ class Callers:
         self.choices: list[Choice | None] = list(plan.choices)
         self.routers: list[PoolRouter | None] = [None if choice is None else choice.router() for choice in plan.choices]
         self.cascades: list[Cascade | None] = list(plan.cascades)
+        # workloads whose requests are sent once and waited for, unless a gateway sends them again
+        self.plain = [
+            client is None and cascade is None for client, cascade in zip(self.clients, self.cascades, strict=True)
+        ]
         self.calls: dict[int, Call] = {}
-        self.outdone: dict[int, Attempt] = {}  # hedges whose twin was answered first
+        self.outdone: dict[int, Attempt] = {}  # copies that are of no use any more, as another was answered
         self.resends: dict[int, Attempt] = {}  # attempts that were lost, and that the gateway sends again
         self.generator = plan.generator()
         self.draws: list[float] = []
-
-    def simple(self, workload: int, station: Station) -> bool:
-        """Whether requests of the workload are sent once and waited for."""
-        if self.clients[workload] is not None or self.cascades[workload] is not None:
-            return False
-        return self.gateway.terms[station.number].on_loss == "fail"
 
     def choose(self, workload: int, row: int, now: float) -> Station:
         """The deployment that a request of a workload with a choice goes to."""
@@ -85,74 +85,84 @@ class Callers:
             self.draws = self.generator.random(256).tolist()
         return self.draws.pop()
 
-    # a call
+    # a call and its attempts
 
     def begin(self, request: int, station: Station, now: float, late: bool) -> None:
-        """A request comes whose client will do more than wait."""
+        """A request comes whose client, or gateway, will do more than wait."""
         gateway = self.gateway
-        floor = gateway.floor
-        client = self.clients[floor.workload[request]]
+        client = self.clients[gateway.floor.workload[request]]
         call = Call(request, station, client)
         self.calls[request] = call
         if client is not None:
-            overhead = gateway.terms[station.number].overhead
+            early = now - gateway.terms[station.number].overhead
             if client.deadline is not None:
-                floor.at(max(now + client.deadline - overhead, now), _DEADLINE + KINDS * request)
+                gateway.remember(max(early + client.deadline, now), _DEADLINE, request)
             if client.patience is not None:
-                floor.at(max(now + client.patience - overhead, now), _PATIENCE + KINDS * request)
-            if not client.first(now):
-                self._finish(call, request, now, REJECTED, "circuit breaker open")
-                return
-        self._attempt(call, call.sent + 1, now, now, late)
+                gateway.remember(max(early + client.patience, now), _PATIENCE, request)
+        self._first(call, now, late)
 
-    def _attempt(self, call: Call, number: int, began: float, now: float, late: bool) -> None:
-        """Send it, once more or for the first time: attempt ``number`` of the client, which began at ``began``."""
+    def _first(self, call: Call, now: float, late: bool) -> None:
+        """The first attempt at a deployment."""
+        if call.client is not None and not call.client.first(now):
+            self._finish(call, None, now, REJECTED, "circuit breaker open")
+        else:
+            self._next(call, now, late)
+
+    def _next(self, call: Call, now: float, late: bool) -> None:
+        """The client sends the next attempt."""
+        call.sent += 1
+        call.tried += 1
+        if call.client is not None:
+            wait = call.client.hedge(now, call.tried)
+            call.hedge_at = self.gateway.remember(now + wait, _HEDGE, call.request)
+        self._send(call, call.tried, now, None, now, late)
+
+    def _send(self, call: Call, number: int, began: float, kept: Kept | None, now: float, late: bool) -> None:
         gateway = self.gateway
         floor = gateway.floor
-        request = call.request
-        station = call.station
-        generated = call.generated
+        request, station, client = call.request, call.station, call.client
+        generated = 0 if kept is None else kept.generated
         row = floor.add_attempt(request, floor.prompt[request] + generated, floor.output[request] - generated, now)
-        again = number == call.sent  # by the gateway
-        call.sent = number
-        client = call.client
-        if client is not None:
-            overhead = gateway.terms[station.number].overhead
-            if client.timeout is not None:
-                floor.at(max(began + client.timeout - overhead, now), _TIMEOUT + KINDS * row)
-            wait = inf if again else client.hedge(now, number)
-            if wait < inf:
-                floor.at(now + wait, _HEDGE + KINDS * request)
-        gateway.enter(row, station, call, now, late)
+        if client is not None and client.timeout is not None:
+            timeout = began - gateway.terms[station.number].overhead + client.timeout
+            gateway.remember(max(timeout, now), _TIMEOUT, row)
+        attempt = Attempt(row, station, call, began, number)
+        attempt.kept = kept
+        call.live.append(attempt)
+        gateway.enter(row, station, attempt, now, late)
 
     def ended(self, call: Call, attempt: Attempt, now: float, outcome: int, reason: str) -> None:
         """An attempt of the call is over."""
-        call.live = [other for other in call.live if other is not attempt]
         client = call.client
-        terms = self.gateway.terms[attempt.station.number]
-        if call.done:
+        if attempt.kept is not None:
+            self._bridge(attempt, attempt.kept)
+        outdone = self.outdone.pop(attempt.row, None) is not None
+        if call.done or outdone:
             if client is not None:
                 client.cancelled(now, attempt.number)
             return
         if outcome == OK:
+            call.live.remove(attempt)
             self._answered(call, attempt, now)
             return
+        terms = self.gateway.terms[attempt.station.number]
         if outcome == FAILED and terms.on_loss != "fail" and call.resent < terms.resends:
             call.resent += 1
-            if terms.on_loss == "migrate":
-                self._keep(call, attempt)
-            self.resends[call.request] = attempt
-            self.gateway.floor.at(now, _RESEND + KINDS * call.request)
+            self._keep(attempt)
+            self.resends[attempt.row] = attempt
+            self.gateway.remember(now, _RESEND, attempt.row)
             return
+        call.live.remove(attempt)
         if client is None:
-            self._finish(call, attempt.row, now, outcome, reason)
+            self._finish(call, attempt, now, outcome, reason)
         else:
             self._failed(call, client, attempt, now, outcome, reason)
 
     def _failed(self, call: Call, client: Client, attempt: Attempt, now: float, outcome: int, reason: str) -> None:
         """The client learns that an attempt has failed, and does what it does then."""
-        floor = self.gateway.floor
-        seen = now + self.gateway.terms[attempt.station.number].overhead
+        gateway = self.gateway
+        seen = now + gateway.terms[attempt.station.number].overhead
+        call.failure = (attempt, outcome, reason)
         call.reason = OUTCOMES[outcome]
         pause = client.failed(
             seen,
@@ -161,38 +171,47 @@ class Callers:
             call.reason,
             self._draw(),
             duration=seen - attempt.began,
-            sent=call.sent,
+            sent=call.tried,
         )
-        hedged = client.hedge_after is not None
-        if hedged and pause < inf:
-            floor.at(seen + pause, _HEDGE + KINDS * call.request)
-            call.paused = not call.live
-            return
-        if call.live and call.reason in client.retry_on:
-            return  # its twin may still be answered
-        last = floor.ledger.arrival[call.request] + (inf if client.deadline is None else client.deadline)
+        if client.hedge_after is not None:
+            call.hedge_at = gateway.remember(seen + pause, _HEDGE, call.request)
+            if pause < inf or (call.live and call.reason in client.retry_on):
+                return  # another copy is still to come, or to be answered
+        last = gateway.floor.ledger.arrival[call.request] + (inf if client.deadline is None else client.deadline)
         if pause == inf or seen + pause >= last:
             if pause < inf:
                 client.dropped(seen)
-            self._withdraw(call, now)
-            self._finish(call, attempt.row, now, outcome, reason)
+            self._withdraw(call, now, UNFINISHED)
+            self._finish(call, attempt, now, outcome, reason)
             return
         call.previous = pause
         call.paused = True
-        floor.at(seen + pause, _AGAIN + KINDS * call.request)
+        gateway.remember(seen + pause, _AGAIN, call.request)
 
-    def _keep(self, call: Call, attempt: Attempt) -> None:
-        """What the attempt has generated is not lost with its replica: another goes on from there."""
-        ledger = self.gateway.floor.ledger
+    def _keep(self, attempt: Attempt) -> None:
+        """What the attempt has generated is not lost with its replica, if the gateway has seen to that: another goes on from there."""
+        floor = self.gateway.floor
+        ledger = floor.ledger
         row = attempt.row
-        generated = self.gateway.floor.generated.pop(row, 0)
-        if call.first_token != call.first_token:
-            call.first_token = ledger.first_token[row]
-        if call.scheduled != call.scheduled:
-            call.scheduled = ledger.scheduled[row]
-        call.preemptions += ledger.preemptions[row]
-        call.lost += ledger.lost[row]
-        call.generated += generated
+        had = floor.generated.get(row)
+        if had is None:
+            return
+        kept = attempt.kept
+        if kept is None:
+            kept = attempt.kept = Kept(
+                ledger.arrival[row], attempt.queued, ledger.scheduled[row], ledger.first_token[row]
+            )
+        kept.generated += had[0]
+        kept.last_token = had[1]
+        kept.preemptions += ledger.preemptions[row]
+        kept.lost += ledger.lost[row]
+
+    def _bridge(self, attempt: Attempt, kept: Kept) -> None:
+        """Count the latency from the last token that was kept to the first after it; only once the attempt is over."""
+        ledger = self.gateway.floor.ledger
+        first = ledger.first_token[attempt.row]
+        if first == first:
+            ledger.itl.add(first - kept.last_token, 1)
 
     def _answered(self, call: Call, attempt: Attempt, now: float) -> None:
         floor = self.gateway.floor
@@ -201,110 +220,128 @@ class Callers:
             call.client.succeeded(seen, attempt.number, duration=seen - attempt.began, reason=call.reason)
         for other in call.live:
             self.outdone[other.row] = other
-            floor.at(now, _OUTDONE + KINDS * other.row)
+            self.gateway.remember(now, _OUTDONE, other.row)
         cascade = self.cascades[floor.workload[call.request]]
-        if cascade is not None and not call.escalated and self._draw() < cascade.share:
-            call.escalated = True
-            call.station = floor.stations[cascade.to]
-            call.live = []
-            floor.at(seen, _ONWARD + KINDS * call.request)
-        else:
-            self._finish(call, attempt.row, now, OK, "")
+        if cascade is None or call.escalated or self._draw() >= cascade.share:
+            self._finish(call, attempt, now, OK, "")
+            return
+        call.escalated = True
+        call.station = floor.stations[cascade.to]
+        call.live = []
+        call.tried = 0
+        call.previous = 0.0
+        call.failure = None
+        call.hedge_at = inf
+        self.gateway.remember(seen, _ONWARD, call.request)
 
-    def _finish(self, call: Call, row: int, now: float, outcome: int, reason: str) -> None:
-        """The request is over; what attempt ``row`` had is its."""
+    def _finish(self, call: Call, attempt: Attempt | None, now: float, outcome: int, reason: str) -> None:
+        """The request is over; what ``attempt`` had is its."""
         gateway = self.gateway
         ledger = gateway.floor.ledger
         request = call.request
         call.done = True
-        self.calls.pop(request, None)
+        del self.calls[request]
         if call.sent > 1:
             gateway.tries[request] = call.sent
-        if row != request:
-            ledger.replica[request] = ledger.replica[row]
-            began = ledger.arrival[row]
-            if began != ledger.arrival[request]:
-                gateway.began[request] = began
-            if row in gateway.sent or began != ledger.arrival[request]:
-                gateway.sent[request] = gateway.sent.pop(row, began)
-            first, scheduled = ledger.first_token[row], ledger.scheduled[row]
-            ledger.first_token[request] = first if call.first_token != call.first_token else call.first_token
-            ledger.scheduled[request] = scheduled if call.scheduled != call.scheduled else call.scheduled
-            ledger.preemptions[request] = ledger.preemptions[row] + call.preemptions
-            ledger.lost[request] = ledger.lost[row] + call.lost
-        gateway.close(request, row, now, outcome, reason)
-
-    def _withdraw(self, call: Call, now: float) -> int:
-        """Nothing more comes of the attempts that are on their way; the row of the last of them, or of the request."""
-        call.done = True
-        row = call.request
-        for attempt in list(call.live):
+        if attempt is not None:
             row = attempt.row
-            self.gateway.withdraw(attempt, now, TIMEOUT, "")
-        return row
+            kept = attempt.kept
+            if kept is None:
+                kept = Kept(ledger.arrival[row], attempt.queued, ledger.scheduled[row], ledger.first_token[row])
+            arrival = ledger.arrival[request]
+            if kept.began != arrival:
+                gateway.began[request] = kept.began
+            if kept.queued == kept.queued and kept.queued != arrival:
+                gateway.sent[request] = kept.queued
+            ledger.replica[request] = ledger.replica[row]
+            ledger.first_token[request] = kept.first_token
+            ledger.scheduled[request] = kept.scheduled
+            ledger.preemptions[request] = ledger.preemptions[row] + kept.preemptions
+            ledger.lost[request] = ledger.lost[row] + kept.lost
+        gateway.close(request, now, outcome, reason)
 
-    def _give_up(self, call: Call, now: float, reason: str) -> None:
-        """The user leaves, or the deadline has passed."""
-        if call.paused and call.client is not None and call.client.hedge_after is None:
+    def _withdraw(self, call: Call, now: float, outcome: int) -> Attempt | None:
+        """Nothing more comes of the attempts that are on their way; the last of them."""
+        call.done = True
+        last = None
+        for attempt in list(call.live):
+            last = attempt
+            if self.resends.pop(attempt.row, None) is None:
+                self.gateway.withdraw(attempt, now, outcome, "")
+            elif call.client is not None:
+                call.client.cancelled(now, attempt.number)
+        return last
+
+    def _give_up(self, call: Call, now: float, outcome: int, reason: str) -> None:
+        """The deadline has passed, or the user leaves (UNFINISHED: that says nothing of the replicas)."""
+        if call.paused and call.client is not None:
             call.client.dropped(now)
-        self._finish(call, self._withdraw(call, now), now, TIMEOUT, reason)
+        last = self._withdraw(call, now, outcome)
+        if last is None and call.failure is not None:
+            last = call.failure[0]
+        self._finish(call, last, now, TIMEOUT, reason)
+
+    # reminders
 
     def remind(self, kind: int, number: int, now: float) -> bool:
         """As :meth:`Gateway.remind`."""
-        gateway = self.gateway
-        if kind == _OUTDONE:
-            outdone = self.outdone.pop(number, None)
-            if outdone is None or number not in gateway.attempts:
-                return False
-            gateway.withdraw(outdone, now, UNFINISHED, "")
-            return True
-        if kind == _TIMEOUT:
-            attempt = gateway.attempts.get(number)
-            if attempt is None:
-                return False
-            gateway.withdraw(attempt, now, TIMEOUT, "timeout")
-            return True
+        if kind < _DEADLINE:
+            return self._remind_attempt(kind, number, now)
         call = self.calls.get(number)
         if call is None:
             return False
         client = call.client
         if kind == _DEADLINE:
-            self._give_up(call, now, "deadline")
+            self._give_up(call, now, TIMEOUT, "deadline")
         elif kind == _PATIENCE:
             if self._has_begun(call):
                 return False
-            self._give_up(call, now, "abandoned")
+            self._give_up(call, now, UNFINISHED, "abandoned")
         elif kind == _HEDGE:
-            if (
-                client is None
-                or call.escalated
-                or not (call.live or call.paused)
-                or call.sent >= client.hedge_max_attempts
-            ):
+            if now != call.hedge_at or client is None:
                 return False
+            call.hedge_at = inf
             if client.again(now, hedge=True):
-                call.paused = False
-                self._attempt(call, call.sent + 1, now, now, True)
+                self._next(call, now, True)
             elif not call.live:
-                self._finish(call, call.request, now, REJECTED, "retries exhausted")
+                assert call.failure is not None
+                self._finish(call, call.failure[0], now, call.failure[1], call.failure[2])
         elif kind == _AGAIN:
             call.paused = False
+            workload = self.gateway.floor.workload[number]
             if client is not None and not client.again(now):
-                self._finish(call, call.request, now, REJECTED, "circuit breaker open")
+                self._finish(call, None, now, REJECTED, "circuit breaker open")
             else:
-                self._attempt(call, call.sent + 1, now, now, True)
-        elif kind == _RESEND:
-            before = self.resends.pop(number)
-            self._attempt(call, before.number, before.began, now, True)
+                if self.choices[workload] is not None and not call.escalated:
+                    call.station = self.choose(workload, number, now)
+                self._next(call, now, True)
         else:
-            if client is not None and not client.first(now):
-                self._finish(call, call.request, now, REJECTED, "circuit breaker open")
-            else:
-                self._attempt(call, call.sent + 1, now, now, True)
+            self._first(call, now, True)
+        return True
+
+    def _remind_attempt(self, kind: int, row: int, now: float) -> bool:
+        gateway = self.gateway
+        if kind == _RESEND:
+            lost = self.resends.pop(row, None)
+            if lost is None:
+                return False
+            call = lost.call
+            assert call is not None
+            call.live.remove(lost)
+            self._send(call, lost.number, lost.began, lost.kept, now, True)
+            return True
+        attempt = gateway.attempts.get(row)
+        if attempt is None:
+            return False
+        if kind == _TIMEOUT:
+            gateway.withdraw(attempt, now, TIMEOUT, "timeout")
+        else:
+            gateway.withdraw(attempt, now, UNFINISHED, "")
         return True
 
     def _has_begun(self, call: Call) -> bool:
         """Whether its user has seen a token."""
         first = self.gateway.floor.ledger.first_token
-        seen = call.first_token == call.first_token
-        return call.escalated or seen or any(first[attempt.row] == first[attempt.row] for attempt in call.live)
+        return call.escalated or any(
+            attempt.kept is not None or first[attempt.row] == first[attempt.row] for attempt in call.live
+        )

@@ -28,6 +28,9 @@ class Fleet(Floor):
 
     def __init__(self, plan: FleetPlan) -> None:
         self.replicas: list[Replica] = []
+        # (when, 1 if after the step ends of that moment, number of the entry, row; or -1 - code of a reminder)
+        self.issues: list[tuple[float, int, int, int]] = []
+        self.issue_number = 0
         super().__init__(plan)
         arrivals = self.ledger.arrival
         self.open_rows = sum(1 for t in arrivals if t == t)  # closed-loop rows (NaN) come last
@@ -38,9 +41,6 @@ class Fleet(Floor):
         self.supply: dict[int, list[int]] = {loop.workload: [] for loop in plan.closed_loops}
         for row in range(len(arrivals) - 1, self.open_rows - 1, -1):
             self.supply[self.workload[row]].append(row)
-        # (when, 1 if after the step ends of that moment, number of the entry, row; or -1 - code of a reminder)
-        self.issues: list[tuple[float, int, int, int]] = []
-        self.issue_number = 0
         self.to_come = 0  # rows among the issues
         for number, deployment in enumerate(plan.deployments):
             for _ in range(deployment.replicas):
@@ -80,8 +80,8 @@ class Fleet(Floor):
                 replica.begin(end)
                 if replica.end == _NEVER:
                     heappop(calendar)
-                    if index in self.closed:
-                        notices.append((end, "drained", index))
+                    if index in self.draining:
+                        self.drained(index, end)
                 else:
                     heapreplace(calendar, (replica.end, index))
                 last = end
@@ -96,6 +96,8 @@ class Fleet(Floor):
                     row = heappop(issues)[3]
                     if row < 0:
                         gateway = self.gateway
+                        self.cursor = cursor
+                        self.late = True
                         if gateway is not None and gateway.remind(-1 - row, arrival):
                             last = arrival
                         continue
@@ -104,10 +106,14 @@ class Fleet(Floor):
                 self._arrive(row, arrival, late)
                 last = arrival
         self.cursor = cursor
+        self.late = True
         self.ledger.end_time = last
-        if next_open != _NEVER or self.to_come:
+        if self.expects():
             return True
         return len(calendar) > 1 if self.gateway is None else self.gateway.open > 0
+
+    def expects(self) -> bool:
+        return self.cursor < self.open_rows or self.to_come > 0
 
     def _arrive(self, row: int, now: float, late: bool) -> None:
         ledger = self.ledger
@@ -115,10 +121,12 @@ class Fleet(Floor):
         station = self.station_of[self.workload[row]]
         gateway = self.gateway
         if gateway is not None:
+            self.late = late
             gateway.arrive(row, station, now, late)
             return
         prompt = self.prompt[row]
-        tokens = prompt + self.output[row]
+        output = self.output[row]
+        tokens = prompt + output
         if tokens > station.most_tokens:
             ledger.outcome[row] = REJECTED
             ledger.reason[row] = station.refusal(tokens)
@@ -128,9 +136,18 @@ class Fleet(Floor):
             return
         position = 0
         if len(station.eligible) > 1:
+            self.late = late
             position = station.choose(self.session[row], prompt, tokens, now)
         ledger.area -= now  # and its end is added
-        self.deliver(row, station, position, now, late)
+        # as deliver() and submit() do
+        view = station.view
+        view.outstanding[position] += 1
+        view.tokens[position] += tokens
+        index = station.numbers[station.eligible[position]]
+        ledger.replica[row] = index
+        replica = self.replicas[index]
+        if replica.arrive(row, prompt, output, self.priority[row], now, late):
+            heappush(self.calendar, (replica.end, index))
 
     def _release(self, finished: list[int], index: int, now: float) -> None:
         station = self.owner[index]
@@ -173,7 +190,7 @@ class Fleet(Floor):
         heappush(self.issues, (when, 1, self.issue_number, -1 - code))
 
     def snapshot(self, replica: int, now: float) -> tuple[int, int, int]:
-        return self.replicas[replica].snapshot(now)
+        return self.replicas[replica].snapshot(now, self.late)
 
     def busy(self, replica: int, now: float) -> float:
         return self.replicas[replica].busy_at(now)
@@ -202,6 +219,9 @@ class Fleet(Floor):
 
     def held(self, replica: int) -> list[int]:
         return self.replicas[replica].requests()
+
+    def progress(self, replica: int, now: float) -> dict[int, tuple[int, float]]:
+        return self.replicas[replica].progress(now)
 
     def idle(self, replica: int) -> bool:
         return self.replicas[replica].end == _NEVER

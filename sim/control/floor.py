@@ -37,15 +37,25 @@ class Floor:
         self.ordinal: list[int] = []  # its index within the deployment
         self.position: list[int] = []  # in its deployment's view; -1: not in it
         self.serving: list[int] = []  # those that are open, or closed and not gone
-        self.closed: set[int] = set()  # those that serve what they have, and are to be told of when they have nothing
+        self.closed: set[int] = set()  # those that get nothing new, and are not gone
+        self.draining: set[int] = set()  # of these, those that are to be told of when they have nothing left
         self.severed: set[int] = set()  # those that the gateway cannot reach
         self.notices: list[tuple[float, str, int]] = []
-        self.generated: dict[int, int] = {}  # output tokens that rows had when their replica was lost
+        # of rows that are being lost: output tokens that they had, and when the last of them came
+        self.generated: dict[int, tuple[int, float]] = {}
+        self.late = True  # the steps that end at this moment have ended
         closed_loops = {loop.workload for loop in plan.closed_loops}
         self.loops = [number in closed_loops for number in range(len(plan.deployment_of))]
         self.gateway: Gateway | None = None if plan.gateway is None else Gateway(self, plan.gateway)
 
     # what a fleet must add
+
+    def settle(self, now: float) -> None:
+        """Something outside happens at ``now``, after all that happens here by then."""
+
+    def expects(self) -> bool:
+        """Whether more requests will come."""
+        raise NotImplementedError
 
     def snapshot(self, replica: int, now: float) -> tuple[int, int, int]:
         """Requests running and waiting in a replica, and KV blocks in use, at ``now``."""
@@ -79,12 +89,16 @@ class Floor:
         """The rows in the replica."""
         raise NotImplementedError
 
+    def progress(self, replica: int, now: float) -> dict[int, tuple[int, float]]:
+        """Of the rows in the replica that have output tokens by ``now``: how many, and when the last of them came."""
+        raise NotImplementedError
+
     def idle(self, replica: int) -> bool:
         """Whether the replica has nothing to serve."""
         raise NotImplementedError
 
     def at(self, when: float, code: int) -> None:
-        """Have the gateway reminded of ``code`` (0 or more) at ``when``, after all step ends of that moment."""
+        """Have the gateway reminded of ``code`` (0 or more) at ``when``, a point of the time grid, after all step ends of that moment."""
         raise NotImplementedError
 
     def reissue(self, row: int, now: float) -> None:
@@ -127,8 +141,6 @@ class Floor:
         replica = self.ledger.replica[row]
         self.gone(replica, row)
         self.abort(replica, row, now)
-        if replica in self.closed and self.idle(replica):
-            self.notices.append((now, "drained", replica))
 
     def gone(self, replica: int, row: int) -> None:
         """What is known outside of the replica: it has one request less."""
@@ -156,6 +168,7 @@ class Floor:
 
     def open(self, replica: int, now: float) -> None:
         """It is ready: requests go there, those that wait at the gateway first."""
+        self.settle(now)
         station = self.owner[replica]
         station.ready += 1
         insort(self.serving, replica)
@@ -169,14 +182,12 @@ class Floor:
         station.enter(self.ordinal[replica])
         self._place(station)
 
-    def exclude(self, replica: int) -> bool:
-        """The router may not choose it; whether it might have."""
+    def exclude(self, replica: int) -> None:
+        """The router may not choose it."""
         station = self.owner[replica]
-        if station.leave(self.ordinal[replica]) < 0:
-            return False
-        self.position[replica] = -1
-        self._place(station)
-        return True
+        if station.leave(self.ordinal[replica]) >= 0:
+            self.position[replica] = -1
+            self._place(station)
 
     def _place(self, station: Station) -> None:
         for position, index in enumerate(station.eligible):
@@ -184,46 +195,71 @@ class Floor:
 
     def close(self, replica: int, now: float) -> None:
         """It gets nothing new and serves what it has."""
+        self.settle(now)
+        self.closed.add(replica)
+        self._shut(replica, now)
+        if self.idle(replica):
+            self.notices.append((now, "drained", replica))
+        else:
+            self.draining.add(replica)
+
+    def _shut(self, replica: int, now: float) -> None:
         station = self.owner[replica]
         station.ready -= 1
         self.exclude(replica)
         if self.gateway is not None:
-            self.gateway.closed(station, self.ordinal[replica])
-        self.closed.add(replica)
-        if self.idle(replica):
-            self.notices.append((now, "drained", replica))
+            self.gateway.closed(station, self.ordinal[replica], now)
+
+    def drained(self, replica: int, now: float) -> None:
+        """A replica that is draining has nothing left."""
+        self.draining.discard(replica)
+        self.notices.append((now, "drained", replica))
 
     def kill(self, replica: int, now: float, reason: str) -> int:
         """It is gone, at once. What it was serving fails for ``reason``; how many requests that were."""
+        self.settle(now)
         station = self.owner[replica]
-        if replica in self.closed:
-            self.closed.discard(replica)
-        elif self.exclude(replica) or self.ordinal[replica] in station.away:
-            station.ready -= 1
-            if self.gateway is not None:
-                self.gateway.closed(station, self.ordinal[replica])
-        if replica in self.serving:
+        opened = replica in self.serving
+        if opened:
             self.serving.remove(replica)
-        rows = self.destroy(replica, now)
-        station.away.pop(self.ordinal[replica], None)
+        if opened and replica not in self.closed:
+            self.closed.add(replica)  # so that nobody brings it back
+            self._shut(replica, now)
+        self.closed.discard(replica)
+        self.draining.discard(replica)
         self.severed.discard(replica)
-        if self.gateway is not None:
-            self.gateway.lost(station, replica, rows, now, reason)
+        station.away.pop(self.ordinal[replica], None)
+        self._note(station, replica, now)
+        rows = self.destroy(replica, now)
+        self._lose(station, replica, rows, now, reason)
         return len(rows)
 
     def pace(self, replica: int, factor: float, now: float) -> None:
         """From its next step on, its steps take ``factor`` times what its profile says."""
+        self.settle(now)
         step = self.owner[replica].plan.step
         self.retable(replica, step if factor == 1.0 else step.scaled(factor), now)
 
     def cut(self, replica: int, on: bool, now: float) -> None:
         """Whether the gateway can no longer reach it: what it was serving fails, and what is sent to it will."""
+        self.settle(now)
         if not on:
             self.severed.discard(replica)
             return
         self.severed.add(replica)
+        station = self.owner[replica]
+        self._note(station, replica, now)
         rows = self.held(replica)
         for row in rows:
             self.withdraw(row, now)
-        if self.gateway is not None:
-            self.gateway.lost(self.owner[replica], replica, rows, now, "unreachable")
+        self._lose(station, replica, rows, now, "unreachable")
+
+    def _note(self, station: Station, replica: int, now: float) -> None:
+        if self.gateway is not None and self.gateway.terms[station.number].on_loss == "migrate":
+            self.generated = self.progress(replica, now)
+
+    def _lose(self, station: Station, replica: int, rows: list[int], now: float, reason: str) -> None:
+        if rows and self.gateway is not None:
+            self.ledger.end_time = now
+            self.gateway.lost(station, replica, rows, now, reason)
+        self.generated = {}

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from sim.control.calls import Attempt, Call
+from sim.control.calls import Attempt
+from sim.control.ejection import Ejection
 from sim.control.limits.ask import ADMIT, DROPPED, REFUSE, AdmissionPolicy, Ask
 from sim.control.limits.line import line
 from sim.control.plan import GatewayPlan, Terms
 from sim.control.station import Station
+from sim.kernel.clock import on_grid
 from sim.serving.ledger import FAILED, OK, REJECTED, TIMEOUT, UNFINISHED
 
 if TYPE_CHECKING:
-    from sim.control.clients.outliers import OutlierDetection
     from sim.control.floor import Floor
 
 __all__ = ["KINDS", "Gateway"]
 
 _NAN: Final = float("nan")
+_NEVER: Final = float("inf")
 
 # What a reminder is about, with the number of a row (of an attempt, of a request) or of a deployment.
 WAITED: Final = 0
@@ -35,8 +37,8 @@ KINDS: Final = 16
 
 
 class Gateway:
-    """``open``: requests that have arrived and not ended. By request row, only where there is something to say: ``tries`` (attempts),
-    ``began`` (when the attempt that was answered was sent), ``sent`` (when a replica got it)."""
+    """``open``: requests that have arrived and not ended. By request row, only where there is something to say: ``tries`` (attempts of the
+    client), ``began`` (when the attempt that was answered was sent), ``sent`` (when a replica got it)."""
 
     def __init__(self, floor: Floor, plan: GatewayPlan) -> None:
         from sim.control.callers import Callers
@@ -52,18 +54,26 @@ class Gateway:
         self.fair = [terms.order == "fair" for terms in plan.terms]
         self.policies: list[list[AdmissionPolicy]] = [list(terms.admission()) for terms in plan.terms]
         self.inflight = [0 for _ in plan.terms]  # attempts let in and not ended
-        self.outliers: list[OutlierDetection | None] = [
-            None if terms.outlier is None else terms.outlier() for terms in plan.terms
+        self.ejections: list[Ejection | None] = [
+            None if terms.outlier is None else Ejection(floor, station, terms.outlier())
+            for station, terms in zip(floor.stations, plan.terms, strict=True)
         ]
-        self.guarded = [bool(policies) for policies in self.policies]
         self.attempts: dict[int, Attempt] = {}
-        self.waiting: set[int] = set()  # rows in a line
+        self.waiting: dict[int, Station] = {}  # rows in a line, and whose line it is
         self.due: set[int] = set()  # deployments that are to be dispatched at the end of this moment
         self.callers = Callers(self, plan)
-        for station, terms, outlier in zip(floor.stations, plan.terms, self.outliers, strict=True):
+        for station, terms, ejection in zip(floor.stations, plan.terms, self.ejections, strict=True):
             station.watched = terms.watched
-            if outlier is not None:
-                floor.at(outlier.interval, TICK + KINDS * station.number)
+            if ejection is not None:
+                self.remember(ejection.outlier.interval, TICK, station.number)
+
+    def remember(self, when: float, kind: int, number: int) -> float:
+        """To be reminded at ``when``, on the time grid; the time that is. Never, if it is infinite."""
+        if when == _NEVER:
+            return when
+        when = on_grid(when)
+        self.floor.at(when, kind + KINDS * number)
+        return when
 
     # a request comes
 
@@ -75,13 +85,13 @@ class Gateway:
         workload = self.floor.workload[row]
         if callers.choices[workload] is not None:
             station = callers.choose(workload, row, now)
-        if callers.simple(workload, station):
+        if callers.plain[workload] and self.terms[station.number].on_loss == "fail":
             self.enter(row, station, None, now, late)
         else:
             callers.begin(row, station, now, late)
 
-    def enter(self, row: int, station: Station, call: Call | None, now: float, late: bool) -> None:
-        """Attempt ``row`` comes to the gateway of its deployment."""
+    def enter(self, row: int, station: Station, attempt: Attempt | None, now: float, late: bool) -> None:
+        """Attempt ``row`` comes to the gateway of its deployment. ``attempt``: what its client knows of it, None if that is nothing."""
         floor = self.floor
         prompt = floor.prompt[row]
         output = floor.output[row]
@@ -90,23 +100,21 @@ class Gateway:
         station.arrived += 1
         station.prompt_tokens += prompt
         station.output_tokens += output
-        refusal = station.refusal(prompt + output)
         number = station.number
-        if call is None and not self.guarded[number]:
-            if refusal:
-                self._refuse(row, None, station, refusal, now)
-            else:
-                self._forward(row, station, now, late)
-            return
-        workload = floor.workload[row]
-        ask = Ask(row, self.plan.tenants[workload], self.plan.models[workload], floor.priority[row], prompt, output, 0)
-        attempt = Attempt(row, station, call, ask, now)
-        self.attempts[row] = attempt
-        if call is not None:
-            call.live.append(attempt)
-        if refusal:
-            self._refuse(row, attempt, station, refusal, now)
+        guarded = bool(self.policies[number])
+        if guarded and attempt is None:
+            attempt = Attempt(row, station, None, now)
+        if attempt is not None:
+            self.attempts[row] = attempt
+        if prompt + output > station.most_tokens:
+            self._refuse(row, attempt, station, station.refusal(prompt + output), now)
+        elif attempt is None:
+            self._forward(row, station, now, late)
         else:
+            if guarded:
+                plan, workload = self.plan, floor.workload[row]
+                tenant, model = plan.tenants[workload], plan.models[workload]
+                attempt.ask = Ask(row, tenant, model, floor.priority[row], prompt, output)
             self._ask(attempt, now, late)
 
     def _ask(self, attempt: Attempt, now: float, late: bool) -> None:
@@ -115,7 +123,6 @@ class Gateway:
         number = station.number
         policies = self.policies[number]
         ask = attempt.ask
-        assert ask is not None or not policies
         while ask is not None and attempt.passed < len(policies):
             policy = policies[attempt.passed]
             ask.inflight = self.inflight[number]
@@ -126,7 +133,7 @@ class Gateway:
                 return
             attempt.passed += 1
             if wait > ADMIT:
-                self.floor.at(now + wait, ADMITTED + KINDS * attempt.row)
+                self.remember(now + wait, ADMITTED, attempt.row)
                 return
         attempt.admitted = now
         self.inflight[number] += 1
@@ -149,24 +156,24 @@ class Gateway:
         """Send it, or have it wait in line."""
         number = station.number
         queue = self.lines[number]
-        if not len(queue) and not self.fair[number] and self._room(station):
+        waiting = len(queue)
+        if not waiting and not self.fair[number] and self._room(station):
             self._send(row, station, now, late)
             return
         terms = self.terms[number]
-        attempt = self.attempts.get(row)
-        if terms.queue_limit is not None and len(queue) >= terms.queue_limit and not self._room(station):
-            self._refuse(row, attempt, station, "queue full", now)
+        if terms.queue_limit is not None and waiting >= terms.queue_limit and not self._room(station):
+            self._refuse(row, self.attempts.get(row), station, "queue full", now)
             return
         floor = self.floor
-        if not len(queue) and not station.ready:
+        if not waiting and not station.ready:
             floor.notices.append((now, "wanted", number))
         tenant = self.plan.tenants[floor.workload[row]]
         queue.push(tenant, row, priority=floor.priority[row], prompt_tokens=floor.prompt[row])
-        self.waiting.add(row)
+        self.waiting[row] = station
         if self.fair[number]:
             self._dispatch(station, now, late)
         if row in self.waiting:
-            floor.at(now + terms.queue_timeout, WAITED + KINDS * row)
+            self.remember(now + terms.queue_timeout, WAITED, row)
 
     def _room(self, station: Station) -> bool:
         if not station.eligible:
@@ -176,130 +183,128 @@ class Gateway:
 
     def _send(self, row: int, station: Station, now: float, late: bool) -> None:
         floor = self.floor
-        ledger = floor.ledger
-        prompt = floor.prompt[row]
         position = 0
         if len(station.eligible) > 1:
+            prompt = floor.prompt[row]
             position = station.choose(floor.session[row], prompt, prompt + floor.output[row], now)
             most = self.terms[station.number].per_replica
             outstanding = station.view.outstanding
             if most is not None and outstanding[position] >= most:
                 position = outstanding.index(min(outstanding))
-        if ledger.arrival[row] != now:
-            self.sent[row] = now
         attempt = self.attempts.get(row) if self.attempts else None
         if floor.severed:
             replica = station.numbers[station.eligible[position]]
             if replica in floor.severed:
-                ledger.replica[row] = replica
+                floor.ledger.replica[row] = replica
                 if attempt is None:
-                    attempt = self.attempts[row] = Attempt(row, station, None, None, now)
-                floor.at(now + self.terms[station.number].connect_timeout, UNREACHED + KINDS * row)
+                    attempt = self.attempts[row] = Attempt(row, station, None, now)
+                self.remember(now + self.terms[station.number].connect_timeout, UNREACHED, row)
                 return
         if attempt is not None:
             attempt.sent = True
+            attempt.queued = now
+        if (attempt is None or attempt.call is None) and floor.ledger.arrival[row] != now:
+            self.sent[row] = now
         floor.deliver(row, station, position, now, late)
 
     def opened(self, station: Station, index: int, now: float) -> None:
         """A replica has become ready: who waits is sent on."""
-        outlier = self.outliers[station.number]
-        if outlier is not None:
-            outlier.add(index)
-        self._dispatch(station, now)
+        ejection = self.ejections[station.number]
+        if ejection is not None:
+            ejection.opened(index, now)
+        self._dispatch(station, now, True)
 
-    def closed(self, station: Station, index: int) -> None:
+    def closed(self, station: Station, index: int, now: float) -> None:
         """A replica is no longer to be sent anything."""
-        outlier = self.outliers[station.number]
-        if outlier is not None:
-            outlier.remove(index)
+        ejection = self.ejections[station.number]
+        if ejection is not None:
+            ejection.closed(index, now)
+            self._soon(station, now)
 
-    def _dispatch(self, station: Station, now: float, late: bool = True) -> None:
+    def _dispatch(self, station: Station, now: float, late: bool) -> None:
         queue = self.lines[station.number]
         while len(queue) and self._room(station):
             row = queue.pop()
-            self.waiting.discard(row)
+            del self.waiting[row]
             self._send(row, station, now, late)
 
     def _soon(self, station: Station, now: float) -> None:
-        """Dispatch at the end of this moment."""
+        """Dispatch at the end of this moment, if somebody waits."""
         number = station.number
         if len(self.lines[number]) and number not in self.due:
             self.due.add(number)
-            self.floor.at(now, DISPATCH + KINDS * number)
+            self.remember(now, DISPATCH, number)
 
     # back from a replica
 
     def served(self, station: Station, replica: int, row: int, now: float) -> None:
         """A step end has answered ``row``."""
         number = station.number
-        outlier = self.outliers[number]
-        if outlier is not None:
-            outlier.report(self.floor.ordinal[replica], now, True)
+        ejection = self.ejections[number]
+        if ejection is not None:
+            ejection.answered(self.floor.ordinal[replica], now)
         if self.fair[number]:
             tenant = self.plan.tenants[self.floor.workload[row]]
             self.lines[number].charge(tenant, self.floor.output[row])
-        attempt = self.attempts.get(row) if self.attempts else None
-        self.ended(row, attempt, station, now, OK, "")
-        if len(self.lines[number]):
+        self.ended(row, self.attempts.get(row) if self.attempts else None, station, now, OK, "")
+        if self.waiting:
             self._soon(station, now)
 
     def lost(self, station: Station, replica: int, rows: list[int], now: float, reason: str) -> None:
         """What was in a replica is lost with it."""
         for row in rows:
-            attempt = self.attempts.get(row)
-            self._reported(station, replica, now, 503)
-            self.ended(row, attempt, station, now, FAILED, reason)
+            self._failed(station, replica, now, 503)
+            self.ended(row, self.attempts.get(row), station, now, FAILED, reason)
+        self._soon(station, now)
 
-    def _reported(self, station: Station, replica: int, now: float, code: int) -> None:
-        """A replica has not answered: the proxy's own errors are 503 (no connection) and 504 (too late)."""
-        outlier = self.outliers[station.number]
-        if outlier is not None:
-            outlier.report(self.floor.ordinal[replica], now, False, code)
-            self._review(station, outlier, now)
+    def _failed(self, station: Station, replica: int, now: float, code: int) -> None:
+        ejection = self.ejections[station.number]
+        if ejection is not None:
+            ejection.failed(self.floor.ordinal[replica], now, code)
+            self._soon(station, now)
 
     def ended(self, row: int, attempt: Attempt | None, station: Station, now: float, outcome: int, reason: str) -> None:
-        """Attempt ``row`` is over, however it went."""
+        """Attempt ``row`` is over, however it went; UNFINISHED: nobody cares any more."""
         station.inside -= 1
         station.area += now
         station.ended += 1
         if attempt is None:
-            self.close(row, row, now, outcome, reason)
+            self.close(row, now, outcome, reason)
             return
-        self.attempts.pop(row, None)
+        del self.attempts[row]
         if attempt.admitted == attempt.admitted:
             self.inflight[station.number] -= 1
-            rtt = now - attempt.admitted if outcome == OK else DROPPED
             ask = attempt.ask
             if ask is not None:
                 for policy in self.policies[station.number]:
                     if outcome == UNFINISHED:
-                        policy.cancelled(ask, now)  # it was outdone by a copy of it, and says nothing
+                        policy.cancelled(ask, now)  # it says nothing of how things are
                     else:
-                        policy.ended(ask, now, rtt)
+                        policy.ended(ask, now, now - attempt.admitted if outcome == OK else DROPPED)
         elif attempt.passed:
             self._return(attempt, now)
         call = attempt.call
         if call is None:
-            self.close(row, row, now, outcome, reason)
+            self.close(row, now, outcome, reason)
         else:
             self.callers.ended(call, attempt, now, outcome, reason)
 
     def withdraw(self, attempt: Attempt, now: float, outcome: int, reason: str) -> None:
-        """Its client is no longer interested, or will not get an answer."""
+        """Its client will not wait for its answer any longer (TIMEOUT), or is not interested in it any more (UNFINISHED)."""
         row = attempt.row
         station = attempt.station
         if row in self.waiting:
-            self.waiting.discard(row)
+            del self.waiting[row]
             self.lines[station.number].remove(row)
         elif attempt.sent:
             self.floor.withdraw(row, now)
             if outcome == TIMEOUT:
-                self._reported(station, self.floor.ledger.replica[row], now, 504)
+                self._failed(station, self.floor.ledger.replica[row], now, 504)
             self._soon(station, now)
         self.ended(row, attempt, station, now, outcome, reason)
 
-    def close(self, request: int, row: int, now: float, outcome: int, reason: str) -> None:
-        """A request is over; ``row`` is the attempt that ended it."""
+    def close(self, request: int, now: float, outcome: int, reason: str) -> None:
+        """A request is over."""
         floor = self.floor
         ledger = floor.ledger
         self.open -= 1
@@ -325,54 +330,33 @@ class Gateway:
         kind, number = code % KINDS, code // KINDS
         if kind >= CLIENTS:
             return self.callers.remind(kind, number, now)
-        floor = self.floor
         if kind == WAITED:
-            if number not in self.waiting:
+            station = self.waiting.pop(number, None)
+            if station is None:
                 return False
-            self.waiting.discard(number)
-            station = self._station_of(number)
             self.lines[station.number].remove(number)
             self.ended(number, self.attempts.get(number), station, now, TIMEOUT, "waited too long at the gateway")
-        elif kind == ADMITTED:
-            attempt = self.attempts.get(number)
-            if attempt is None:
-                return False
-            self._ask(attempt, now, True)
-        elif kind == UNREACHED:
-            attempt = self.attempts.get(number)
-            if attempt is None:
-                return False
-            self._reported(attempt.station, floor.ledger.replica[number], now, 503)
-            self.ended(number, attempt, attempt.station, now, FAILED, "unreachable")
         elif kind == DISPATCH:
             self.due.discard(number)
-            self._dispatch(floor.stations[number], now)
-        else:
-            self._tick(floor.stations[number], now)
+            self._dispatch(self.floor.stations[number], now, True)
+        elif kind == TICK:
+            self._tick(self.floor.stations[number], now)
             return False
+        else:
+            attempt = self.attempts.get(number)
+            if attempt is None:
+                return False
+            if kind == ADMITTED:
+                self._ask(attempt, now, True)
+            else:
+                self._failed(attempt.station, self.floor.ledger.replica[number], now, 503)
+                self.ended(number, attempt, attempt.station, now, FAILED, "unreachable")
         return True
 
-    def _station_of(self, row: int) -> Station:
-        attempt = self.attempts.get(row)
-        return self.floor.station_of[self.floor.workload[row]] if attempt is None else attempt.station
-
     def _tick(self, station: Station, now: float) -> None:
-        """Outlier detection looks at what it has seen: who is avoided from now on, and who no longer."""
-        outlier = self.outliers[station.number]
-        if outlier is None:
-            return
-        outlier.tick(now)
-        self._review(station, outlier, now)
-        self.floor.at(now + outlier.interval, TICK + KINDS * station.number)
-
-    def _review(self, station: Station, outlier: OutlierDetection, now: float) -> None:
-        floor = self.floor
-        avoided = outlier.avoided(now)
-        for index in list(station.eligible):
-            if index in avoided:
-                floor.exclude(station.numbers[index])
-        for index in sorted(station.away):
-            number = station.numbers[index]
-            if index not in avoided and number not in floor.closed:
-                floor.include(number)
-        self._soon(station, now)
+        """The end of an interval of outlier detection. There is another one unless all is over."""
+        ejection = self.ejections[station.number]
+        if ejection is not None and (self.open or self.floor.expects()):
+            ejection.tick(now)
+            self._soon(station, now)
+            self.remember(now + ejection.outlier.interval, TICK, station.number)

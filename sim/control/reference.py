@@ -58,13 +58,15 @@ class ReferenceFleet(Floor):
         """Process every event up to and at ``until``, or to the first notice. False when nothing is left to happen."""
         while not self.notices and self.env.peek() <= until and not isinf(self.env.peek()):
             self.env.step()
-            for replica in sorted(self.closed):
+            for replica in sorted(self.draining):
                 if self.idle(replica):
-                    self.closed.discard(replica)
-                    self.notices.append((self.env.now, "drained", replica))
-        if self.to_come:
+                    self.drained(replica, self.env.now)
+        if self.expects():
             return True
         return self.in_system > 0 if self.gateway is None else self.gateway.open > 0
+
+    def expects(self) -> bool:
+        return self.to_come > 0
 
     def finish(self) -> Ledger:
         """Close the books."""
@@ -176,23 +178,22 @@ class ReferenceFleet(Floor):
         self.replicas.append(Replica(self.env, number, settings, step, self.ledger, self.ended))
 
     def submit(self, replica: int, row: int, now: float, late: bool) -> None:
-        self.settle(now)
         self.replicas[replica].submit(row, self.prompt[row], self.output[row], self.priority[row], late)
 
     def abort(self, replica: int, row: int, now: float) -> None:
-        self.settle(now)
         self.replicas[replica].abort(row, True)
 
     def retable(self, replica: int, table: StepTable, now: float) -> None:
-        self.settle(now)
         self.replicas[replica].retable(table)
 
     def destroy(self, replica: int, now: float) -> list[int]:
-        self.settle(now)
         return self.replicas[replica].kill()
 
     def held(self, replica: int) -> list[int]:
         return self.replicas[replica].requests()
+
+    def progress(self, replica: int, now: float) -> dict[int, tuple[int, float]]:
+        return self.replicas[replica].progress()
 
     def idle(self, replica: int) -> bool:
         return self.replicas[replica].idle

@@ -325,8 +325,8 @@ class Replica:
         self._begun = 0.0
         self.dead = False
         self._woken_at = -1.0
-        self._wake: simpy.Event | None = None
-        env.process(self._run())
+        self._wake: simpy.Event | None = env.event()
+        env.process(self._run(self._wake))
 
     def submit(self, row: int, prompt_tokens: int, output_tokens: int, priority: int, late: bool = False) -> None:
         """A request arrives; an idle replica starts a step before anything else happens.
@@ -402,6 +402,14 @@ class Replica:
         rows = self.scheduler.running + self.scheduler.waiting + [request[0] for request in self._inbox]
         return sorted(row for row in rows if row not in self._aborted)
 
+    def progress(self) -> dict[int, tuple[int, float]]:
+        """Of the ``requests()`` that have output tokens: how many, and when the last of them came."""
+        return {
+            row: (self.scheduler.num_outputs(row), self._last_token[row])
+            for row in self.requests()
+            if row in self._last_token
+        }
+
     @property
     def held(self) -> int:
         """How many ``requests()`` are."""
@@ -451,8 +459,9 @@ class Replica:
             return self._table.decode_step(n, context, spread)
         return self._table.mixed_step(step.prefill_tokens, step.prefill_work, n, context, spread, step.sequences)
 
-    def _run(self) -> Generator[simpy.Event, None, None]:
+    def _run(self, first: simpy.Event) -> Generator[simpy.Event, None, None]:
         ledger, index = self._ledger, self._index
+        yield first
         while True:
             step = self.scheduler.schedule()
             if step is not None:

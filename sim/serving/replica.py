@@ -294,6 +294,24 @@ class Replica:
         rows = scheduler.running + scheduler.waiting + [entry[0] for entry in self._inbox]
         return sorted(row for row in rows if row not in self._aborted)
 
+    def progress(self, now: float, late: bool = True) -> dict[int, tuple[int, float]]:
+        """Of the ``requests()`` that have output tokens by ``now``: how many, and when the last of them came."""
+        scheduler = self.scheduler
+        done = 0 if self.end == _NEVER else max(min(self._in_progress(now, late), self._repeats) - 1, 0)
+        last = self._start + self._lasting(done)
+        stalled = {request.id for request in scheduler.step.stalled} if done else set()
+        found: dict[int, tuple[int, float]] = {}
+        for row in [*scheduler.running, *scheduler.waiting]:
+            tokens = scheduler.num_outputs(row)
+            if row in self._aborted:
+                continue
+            request = scheduler.running_requests.get(row)
+            if done and request is not None and request.decoding and row not in stalled:
+                found[row] = (tokens + done, last)
+            elif tokens:
+                found[row] = (tokens, self._gaps.get(row, self._start))
+        return found
+
     @property
     def held(self) -> int:
         """How many ``requests()`` are."""
@@ -453,7 +471,7 @@ class Replica:
                     decodes += 1
         return decodes
 
-    def snapshot(self, now: float) -> tuple[int, int, int]:
+    def snapshot(self, now: float, late: bool = True) -> tuple[int, int, int]:
         """Requests running, requests waiting and KV blocks in use at ``now``, between this step's start and its end.
 
         An aborted request counts as long as it runs.
@@ -465,8 +483,8 @@ class Replica:
                 waiting -= 1
         if self.end == _NEVER:
             return 0, waiting, 0
-        steps = self._steps_by(now) if self._repeats > 1 else 1
-        return len(scheduler.running_requests), waiting, scheduler.blocks_after(min(steps, self._repeats))
+        steps = max(1, min(self._in_progress(now, late), self._repeats))
+        return len(scheduler.running_requests), waiting, scheduler.blocks_after(steps)
 
     def busy_at(self, now: float) -> float:
         """Seconds spent in steps up to ``now``, the step in progress counted as far as it has come."""
