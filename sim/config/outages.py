@@ -177,7 +177,7 @@ class Fault(Part):
     )
     factor: Annotated[float, real(0.01, 1000.0)] | None = Field(
         default=None,
-        description="Steps take so many times as long. Default of thermal-throttling: 2, as NVIDIA's hardware slowdown at least halves clocks.",
+        description="Steps take so many times as long. Default of thermal-throttling: 2, as NVIDIA's hardware slowdown halves clocks.",
     )
     lasts: Spread | None = Field(
         default=None, description="For how long. Default, where it need not be said: to the end."

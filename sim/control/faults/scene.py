@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sim.control.cluster.machines import later
 from sim.control.cluster.node import FAILED, UP, Node
-from sim.control.cluster.replica import GONE, Group, Replica
+from sim.control.cluster.replica import Group, Replica
 from sim.control.faults.ailments import Ailments
 from sim.control.faults.slots import Slots, many
 from sim.control.faults.times import At, Lottery, Place, Streams, When, strikes
-from sim.control.scaling.view import PENDING
 from sim.errors import SimulationError, did_you_mean
 from sim.kernel.clock import on_grid
 
@@ -98,19 +97,20 @@ class Scene:
         ]
 
     def node_at(self, place: Place) -> Node | None:
-        """The machine that stands there, if it is up."""
+        """The machine that stands there, if it is up; one that the cloud takes back stands nowhere any more."""
         pool = self.pool(place.group)
         slots = self._slots.setdefault(f"pool {place.group}", Slots())
-        slots.update(node.number for node in pool.nodes if not (node.state == FAILED and node.leaving))
+        slots.update(node.number for node in pool.nodes if not node.leaving)
         number = slots.at(place.slot)
         node = None if number is None else self.cluster.machines.node(number)
         return node if node is not None and node.state == UP else None
 
     def replica_at(self, place: Place) -> Replica | None:
-        """The replica that stands there, if it is placed and alive."""
+        """The replica that stands there, if it is alive; those that drain or wait for GPUs, or are on a machine that the cloud takes
+        back, stand nowhere."""
         group = self.group(place.group)
         slots = self._slots.setdefault(f"deployment {place.group}", Slots())
-        slots.update(replica.number for replica in group.replicas if replica.phase not in (PENDING, GONE))
+        slots.update(one.number for one in group.counted if one.node is not None and not one.node.leaving)
         number = slots.at(place.slot)
         return next((one for one in group.replicas if one.number == number and not one.stopped), None)
 

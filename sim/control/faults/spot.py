@@ -27,7 +27,7 @@ def reclaim(scene: Scene, plan: SpotReclaim) -> Generator[Event, Any, None]:
 
     def node_at(place: Place) -> Node | None:
         node = scene.node_at(place)
-        return node if node is not None and not node.leaving and plan.zone in (None, node.zone) else None
+        return node if node is not None and plan.zone in (None, node.zone) else None
 
     def hit(hits: Sequence[Hit]) -> None:
         reason = f"{plan.name}: the cloud takes the machine back"
@@ -82,7 +82,7 @@ def _by_zones(
     for time, zone, taken, seconds in shocks(plan, zones, places, scene.streams):
         yield scene.until(time)
         nodes = [node for place in taken if (node := scene.node_at(place)) is not None]
-        hits = [(node, 0, seconds) for node in nodes if node.zone == zone and not node.leaving]
+        hits = [(node, 0, seconds) for node in nodes if node.zone == zone]
         if hits:
             hit(hits)
 

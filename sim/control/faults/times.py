@@ -113,8 +113,10 @@ class Ticket:
 def strikes(
     fault: str, when: Renewal, places: Sequence[Place], lasts: Distribution | None, streams: Streams
 ) -> Iterator[Strike]:
-    """All strikes on all places in order of time, without end unless ``when`` has one. Streams: ``fault/<fault>/<group>/<slot>``."""
+    """All strikes on all places in order of time, without end unless ``when`` has one. Streams: ``fault/<fault>/<group>/<slot>``, and the
+    same with ``/lasts`` for how long they last: who changes that does not move when they come."""
     generators = [streams(f"fault/{fault}{place.label}") for place in places]
+    lengths = _Lengths(fault, lasts, streams)
     heap = [
         (first(generators[index], when), index, part)
         for index, place in enumerate(places)
@@ -125,11 +127,28 @@ def strikes(
         time, index, part = heap[0]
         if time > when.until or time == _INFINITE:
             return
-        generator = generators[index]
-        seconds = float("nan") if lasts is None else lasts.draw(generator)
-        heapreplace(heap, (time + gap(generator, when), index, part))
+        heapreplace(heap, (time + gap(generators[index], when), index, part))
+        seconds = lengths.draw(places[index])
         if time >= when.after:
             yield Strike(time, places[index], part, seconds)
+
+
+class _Lengths:
+    """How long each strike lasts, of every place from a stream of its own."""
+
+    def __init__(self, fault: str, lasts: Distribution | None, streams: Streams) -> None:
+        self._fault = fault
+        self._lasts = lasts
+        self._streams = streams
+        self._generators: dict[Place, np.random.Generator] = {}
+
+    def draw(self, place: Place) -> float:
+        """Seconds; NaN: for as long as it takes."""
+        if self._lasts is None:
+            return float("nan")
+        if place not in self._generators:
+            self._generators[place] = self._streams(f"fault/{self._fault}{place.label}/lasts")
+        return self._lasts.draw(self._generators[place])
 
 
 class Lottery:
@@ -137,7 +156,7 @@ class Lottery:
 
     def __init__(self, fault: str, places: Sequence[Place], lasts: Distribution | None, streams: Streams) -> None:
         self._places = places
-        self._lasts = lasts
+        self._lengths = _Lengths(fault, lasts, streams)
         self._generators = [streams(f"fault/{fault}{place.label}") for place in places]
 
     def draw(self) -> list[Ticket]:
@@ -145,6 +164,5 @@ class Lottery:
         tickets = []
         for place, generator in zip(self._places, self._generators, strict=True):
             rank, part = float(generator.random()), int(generator.random() * place.parts)
-            seconds = float("nan") if self._lasts is None else self._lasts.draw(generator)
-            tickets.append(Ticket(rank, place, part, seconds))
+            tickets.append(Ticket(rank, place, part, self._lengths.draw(place)))
         return sorted(tickets, key=lambda ticket: ticket.rank)
