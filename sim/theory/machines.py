@@ -1,7 +1,8 @@
-"""Machines that fail and are repaired, each by itself: how many are up.
+"""Machines that fail and are repaired, each by itself: how many are up, and how long one makes its customers wait.
 
-Source: R. Barlow, F. Proschan, Mathematical Theory of Reliability (1965), chapter 5: with a repairman for each, availability depends
-on means only, and the number up is binomial.
+Sources: R. Barlow, F. Proschan, Mathematical Theory of Reliability (1965), chapter 5: with a repairman for each, availability depends
+on means only, and the number up is binomial; H. White, L. Christie, Queuing with Preemptive Priorities or with Breakdown, Oper. Res. 6
+(1958); B. Avi-Itzhak, P. Naor, Some Queuing Problems with the Service Station Subject to Breakdown, Oper. Res. 11 (1963).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["MachineRepair"]
+__all__ = ["MM1Breakdowns", "MachineRepair"]
 
 
 @dataclass(frozen=True)
@@ -41,3 +42,44 @@ class MachineRepair:
     def failures(self) -> float:
         """Failures of all machines per unit of time."""
         return self.machines / (self.up + self.down)
+
+
+@dataclass(frozen=True)
+class MM1Breakdowns:
+    """M/M/1 whose server fails after ``up`` (whether busy or not) and is back after ``down``, both exponential means. Service that was
+    broken off goes on where it was.
+
+    With G(z) = Σ P(n, up) z^n, the balance of a server that is up and of one that is down give
+    G(z) = μ P(0, up) / (μ - λz - fλz / (λ(1 - z) + r)), f = 1 / up, r = 1 / down.
+    """
+
+    rate: float
+    service: float
+    up: float
+    down: float
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "service", "up", "down"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: {getattr(self, name)}; greater than 0")
+        if not self.rate * self.service < self.availability:
+            raise ValueError(
+                f"utilization: {self.rate * self.service}; below {self.availability:g}, the time the server is up"
+            )
+
+    @property
+    def availability(self) -> float:
+        """The share of time that the server is up."""
+        return self.up / (self.up + self.down)
+
+    @property
+    def number(self) -> float:
+        """Mean number in the system: the slopes of both generating functions at 1."""
+        f, r, rate = 1.0 / self.up, 1.0 / self.down, self.rate
+        slope = rate + f * rate * (r + rate) / r**2
+        return slope / (1.0 / self.service - rate / self.availability) + self.availability * f * rate / r**2
+
+    @property
+    def response(self) -> float:
+        """Mean time in the system (Little)."""
+        return self.number / self.rate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import exp, isclose
 
+import numpy as np
 import pytest
 
 from sim.theory import (
@@ -12,6 +13,7 @@ from sim.theory import (
     MachineRepair,
     MD1Timeout,
     MG1Setup,
+    MM1Breakdowns,
     MM1Setup,
     MMc,
     MMcD,
@@ -115,6 +117,25 @@ def test_machines_are_binomial() -> None:
     assert isclose(repair.failures, 0.5)
 
 
+def test_breakdowns_satisfy_their_balance() -> None:
+    """The chain of (number, up or down), cut off at 400, solved as linear equations."""
+    rate, fail, back, most = 0.5, 0.125, 0.5, 400
+    q = np.zeros((2 * most, 2 * most))  # 2n: n and down, 2n + 1: n and up
+    for n in range(most):
+        q[2 * n, 2 * n + 1] = back
+        q[2 * n + 1, 2 * n] = fail
+        if n + 1 < most:
+            q[2 * n, 2 * n + 2] = q[2 * n + 1, 2 * n + 3] = rate
+        if n:
+            q[2 * n + 1, 2 * n - 1] = 1.0
+    q -= np.diag(q.sum(axis=1))
+    balance = np.vstack([q.T, np.ones(2 * most)])
+    p = np.linalg.lstsq(balance, np.append(np.zeros(2 * most), 1.0), rcond=None)[0]
+    queue = MM1Breakdowns(rate, 1.0, 8.0, 2.0)
+    assert isclose(float(p @ (np.arange(2 * most) // 2)), queue.number, rel_tol=1e-6)
+    assert isclose(MM1Breakdowns(0.5, 1.0, 1e9, 1.0).response, 2.0, rel_tol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
@@ -124,6 +145,7 @@ def test_machines_are_binomial() -> None:
         (lambda: MD1Timeout(1.0, 0.0, 1.0), "service: 0.0"),
         (lambda: MachineRepair(0, 1.0, 1.0), "machines: 0"),
         (lambda: MG1Setup(1.0, 1.0, 1.0, 1.0, 2.0), "utilization: 1.0"),
+        (lambda: MM1Breakdowns(0.9, 1.0, 8.0, 2.0), "below 0.8"),
     ],
 )
 def test_what_is_not_a_queue_is_refused(make, said: str) -> None:  # type: ignore[no-untyped-def]
