@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from sim.config.billing import Billing
 from sim.config.gateway import Outlier, Queue
 from sim.config.growth import Growth, Loss, Storage
 from sim.config.policies import Admission, Autoscaler, Router
@@ -121,6 +122,9 @@ class Pool(Part):
     zones: tuple[Name, ...] = Field(default=("a",), description="Zones that its machines are spread over, in turn.")
     placement: Annotated[Literal["pack", "spread"], choice("pack", "spread")] = Field(
         default="pack", description="Replicas on as few machines as there can be, or spread over zones, then machines."
+    )
+    billing: Billing | None = Field(
+        default=None, description="How machines are paid. Default: on demand, by the second."
     )
     storage: Storage = Field(default_factory=Storage, description="What loads share, and what stays on a machine.")
     loss: Loss = Field(default_factory=Loss, description="How the loss of a machine is noticed.")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr
 
+from sim.config.billing import Budget, Energy
 from sim.config.fleet import Cluster, Deployment, Model
 from sim.config.run import Run
 from sim.config.tree import Node
@@ -50,6 +51,12 @@ class Scenario(Part):
     cluster: Cluster = Field(description="The machines.")
     workloads: tuple[Workload, ...] = Field(description="Who sends requests.")
     deployments: tuple[Deployment, ...] = Field(description="Who serves them.")
+    budget: Budget | None = Field(
+        default=None, description="What it may cost, as objectives beside those of workloads."
+    )
+    energy: Energy | None = Field(
+        default=None, description="Where the machines stand and what they draw beside their GPUs."
+    )
     options: Annotated[dict[Name, dict[str, Any]], _OPTIONS] = Field(
         default_factory=dict,
         description="What is compared: for each option, values by path, like {deployments.chat.replicas: 4}.",

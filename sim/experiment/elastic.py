@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,14 @@ __all__ = ["Events", "Ran", "run"]
 
 @dataclass
 class Ran:
-    """What a run leaves: its ledger, the samples of its timeline, its decisions, and, if replicas came and went, who had which machine."""
+    """What a run leaves: its ledger, the samples of its timeline, its decisions, and what stood before replicas that came and went."""
 
     ledger: Ledger
     timeline: dict[str, list[float]] = field(default_factory=dict)
     events: list[dict[str, Any]] = field(default_factory=list)
     gateway: Gateway | None = None
-    usage: Usage | None = None
+    usage: Callable[[float], Usage] | None = None
+    """Who had which machine, as of a moment."""
 
 
 class Events:
@@ -93,4 +95,4 @@ def run(system: System, drawn: FleetPlan, horizon: float, replication: int, peri
     env.process(sampler.process(env))
     drive(env, fleet, math.inf if drawn.drain else drawn.horizon, operator.told)
     ledger = fleet.finish()
-    return Ran(ledger, sampler.columns, events.rows, fleet.gateway, cluster.usage(ledger.end_time))
+    return Ran(ledger, sampler.columns, events.rows, fleet.gateway, cluster.usage)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sim.config import Scenario
+    from sim.config.fleet import Pool
     from sim.control.cluster.distribution import Distribution
     from sim.control.cluster.phases import Known
     from sim.control.cluster.plans import PoolPlan, ReplicaPlan
     from sim.experiment.build import Placed, System
 
-__all__ = ["cautions", "plans", "starts"]
+__all__ = ["at_start", "cautions", "plans", "starts"]
 
 
 def starts(scenario: Scenario, deployments: tuple[Placed, ...]) -> list[Known]:
@@ -44,7 +45,6 @@ def plans(system: System) -> tuple[list[PoolPlan], list[ReplicaPlan]]:
     from sim.config.growth import Growth, pool_plan
     from sim.control.cluster.distribution import Fixed
     from sim.control.cluster.plans import ReplicaPlan
-    from sim.hardware.node import nodes_needed
 
     scenario = system.scenario
     known = starts(scenario, system.deployments)
@@ -56,12 +56,7 @@ def plans(system: System) -> tuple[list[PoolPlan], list[ReplicaPlan]]:
         nodes, growth, storage = pool.nodes, pool.growth, pool.storage
         provision: Distribution | None = None
         if growth is None:  # at hand at once, with all images, and paid for while in use
-            groups = [
-                scenario.deployments[n].tensor_parallel
-                for n in own
-                for _ in range(scenario.deployments[n].replicas + _asleep(scenario, n))
-            ]
-            nodes = nodes_needed(groups, machine.gpus)
+            nodes = _in_use(scenario, pool, machine.gpus)
             growth = Growth(least=0, most=max(pool.nodes, nodes), idle=0.0, after_add=0.0)
             storage = storage.model_copy(update={"prepulled": True})
             provision = Fixed(0.0)
@@ -99,6 +94,28 @@ def plans(system: System) -> tuple[list[PoolPlan], list[ReplicaPlan]]:
         for number, (deployment, placed) in enumerate(zip(scenario.deployments, system.deployments, strict=True))
     ]
     return pools, replicas
+
+
+def at_start(system: System) -> list[int]:
+    """Machines of each pool that are there, and paid for, at the start."""
+    scenario = system.scenario
+    return [
+        _in_use(scenario, pool, pool.machine().gpus) if pool.growth is None else pool.nodes
+        for pool in scenario.cluster.pools
+    ]
+
+
+def _in_use(scenario: Scenario, pool: Pool, gpus: int) -> int:
+    """Machines that the replicas there are at the start take."""
+    from sim.hardware.node import nodes_needed
+
+    groups = [
+        deployment.tensor_parallel
+        for number, deployment in enumerate(scenario.deployments)
+        if deployment.pool == pool.name
+        for _ in range(deployment.replicas + _asleep(scenario, number))
+    ]
+    return nodes_needed(groups, gpus)
 
 
 def _asleep(scenario: Scenario, number: int) -> int:

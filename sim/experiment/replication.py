@@ -25,7 +25,9 @@ def replicate(scenario: Scenario, replication: int, draw: int | None = None) -> 
 
     ``draw`` is the number of a draw from the doubt of the profiles: the same requests, served in step times drawn from it.
     """
-    from sim.observe.record import DeploymentFacts, ReplicationRecord, WorkloadFacts, latest
+    from sim.experiment.facts import deployment_facts, pool_facts, workload_facts
+    from sim.experiment.machines import at_start
+    from sim.observe.record import ReplicationRecord, latest
 
     system = build(scenario) if draw is None else build(scenario).drawn(draw)
     drawn = plan(system, replication)
@@ -35,31 +37,26 @@ def replicate(scenario: Scenario, replication: int, draw: int | None = None) -> 
     ran = _run(system, drawn, horizon, replication)
     outside = [table.outside - count for table, count in zip(tables, before, strict=True)]
     ledger = ran.ledger
-    deployments = tuple(
-        DeploymentFacts(
-            placed.name,
-            placed.replicas,
-            placed.gpus,
-            placed.usd_per_hour,
-            kv_blocks=placed.settings.kv_blocks - 1,
-            request_overhead=placed.request_overhead,
-        )
-        for placed in system.deployments
-    )
-    workloads = tuple(
-        WorkloadFacts(workload.name, workload.model, workload.tenant, dict(workload.objectives))
-        for workload in scenario.workloads
-    )
+    deployments = deployment_facts(system)
+    until = 0.0 if ran.usage is None or math.isinf(horizon) else horizon  # what is paid for is, whoever comes
+    end = max(latest(ledger, deployments), until)
+    gateway = ran.gateway
     return ReplicationRecord.of(
         replication,
         drawn.table,
         ledger,
-        workloads=workloads,
+        workloads=workload_facts(system),
         deployments=deployments,
         deployment_of=system.deployment_of,
-        horizon=_window_end(scenario, drawn, ledger, horizon, latest(ledger, deployments)),
+        horizon=_window_end(scenario, drawn, ledger, horizon, end),
         timeline=ran.timeline,
         events=[*ran.events, *_extrapolations(system, outside), *_exhausted(scenario, drawn, ledger)],
+        pools=pool_facts(system, at_start(system)),
+        usage=None if ran.usage is None else ran.usage(end),
+        tries=None if gateway is None else gateway.tries,
+        began=None if gateway is None else gateway.began,
+        sent=None if gateway is None else gateway.sent,
+        until=until,
     )
 
 
