@@ -164,6 +164,8 @@ _NAMED = {
     "profiles": "name (`twinfer catalog profiles`) or path",
     "traces": "name (`twinfer catalog traces`) or path",
     "presets": "name (`twinfer catalog presets`) or path",
+    "carbon": "name (`twinfer catalog carbon`)",
+    "failures": "name (`twinfer catalog failures`)",
     "coldstarts": "name (`twinfer catalog coldstarts`) or path",
     **dict.fromkeys(registry.FAMILIES, "name (`twinfer catalog policies`)"),
     "dtypes": ", ".join(f"`{name}`" for name in DTYPE_BYTES),
