@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sim.config.fleet import Deployment, Model, Pool
+from sim.config.outages import Fault
 from sim.config.run import Run
 from sim.config.tree import Node
 from sim.config.units import shown
@@ -32,6 +33,7 @@ class Parts:
     pools: list[Pool | None]
     workloads: list[Workload | None]
     deployments: list[Deployment | None]
+    faults: list[Fault | None]
 
 
 def check(parts: Parts, tree: Node, say: Say) -> None:
@@ -43,6 +45,7 @@ def check(parts: Parts, tree: Node, say: Say) -> None:
     if models is not None and models.value == {}:
         say(("models",), "is empty; a scenario needs at least one")
     _references(parts, tree, say)
+    _faults(parts, tree, say)
     _serving(parts, tree, say)
     _fits(parts, say)
     for index, deployment in enumerate(parts.deployments):
@@ -108,6 +111,21 @@ def _references(parts: Parts, tree: Node, say: Say) -> None:
         workload = parts.workloads[index]
         for place in range(len(workload.deployments) if workload is not None else 0):
             _refer(tree, ("workloads", index, "deployments", place), "one of the deployments", deployments, say)
+
+
+def _faults(parts: Parts, tree: Node, say: Say) -> None:
+    """What faults name is there."""
+    from sim.config.outages import references
+
+    zones = list(dict.fromkeys(zone for pool in parts.pools if pool is not None for zone in pool.zones))
+    known = {
+        "pool": ("one of the pools", _names(tree, "cluster", "pools")),
+        "deployment": ("one of the deployments", _names(tree, "deployments")),
+        "zone": ("one of the zones", zones),
+    }
+    for index, entry in enumerate(parts.faults):
+        for field, what, _ in references(entry) if entry is not None else ():
+            _refer(tree, ("faults", index, field), *known[what], say)
 
 
 def _serving(parts: Parts, tree: Node, say: Say) -> None:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from sim.config import checks, document, faults, paths
 from sim.config.fleet import Deployment, Model, Pool
+from sim.config.outages import Fault
 from sim.config.run import Run
 from sim.config.scenario import Scenario
 from sim.config.tree import Node, Place, merge, node_of
@@ -256,6 +257,7 @@ def _parts(scenario: Scenario | None, tree: Node) -> checks.Parts:
             list(scenario.cluster.pools),
             list(scenario.workloads),
             list(scenario.deployments),
+            list(scenario.faults),
         )
     cluster, models = tree.fields.get("cluster"), tree.fields.get("models")
     return checks.Parts(
@@ -264,6 +266,7 @@ def _parts(scenario: Scenario | None, tree: Node) -> checks.Parts:
         [_tried(Pool, node) for node in _listed(cluster, "pools")],
         [_tried(Workload, node) for node in _listed(tree, "workloads")],
         [_tried(Deployment, node) for node in _listed(tree, "deployments")],
+        [_tried(Fault, node) for node in _listed(tree, "faults")],
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, PrivateAttr
 
 from sim.config.billing import Budget, Energy
 from sim.config.fleet import Cluster, Deployment, Model
+from sim.config.outages import Fault
 from sim.config.run import Run
 from sim.config.tree import Node
 from sim.config.units import shown
@@ -51,6 +52,7 @@ class Scenario(Part):
     cluster: Cluster = Field(description="The machines.")
     workloads: tuple[Workload, ...] = Field(description="Who sends requests.")
     deployments: tuple[Deployment, ...] = Field(description="Who serves them.")
+    faults: tuple[Fault, ...] = Field(default=(), description="What breaks, and what operators do on purpose.")
     budget: Budget | None = Field(
         default=None, description="What it may cost, as objectives beside those of workloads."
     )

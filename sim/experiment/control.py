@@ -27,7 +27,7 @@ _BUSY = 0.5  # share of its seats at which the pace of a replica is told to who 
 
 def controlled(scenario: Scenario) -> bool:
     """Whether anything but replicas that are always there stands between clients and their answers."""
-    if any(pool.model_fields_set & _ELASTIC for pool in scenario.cluster.pools):
+    if scenario.faults or any(pool.model_fields_set & _ELASTIC for pool in scenario.cluster.pools):
         return True
     plain: dict[str, Any] = {"autoscaler": None, "admission": (), "outlier": None, "on_loss": "fail"}
     for deployment in scenario.deployments:

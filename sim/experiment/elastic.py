@@ -68,7 +68,9 @@ def run(system: System, drawn: FleetPlan, horizon: float, replication: int, peri
     """Run it to its end. SimulationError when the replicas there are at the start do not fit the machines."""
     from simpy import Environment
 
+    from sim.config.outages import plans as plans_of_faults
     from sim.control.cluster.cluster import Cluster
+    from sim.control.faults import start as start_faults
     from sim.control.fleet import Fleet
     from sim.control.operator import Operator
     from sim.control.reference import ReferenceFleet
@@ -90,6 +92,7 @@ def run(system: System, drawn: FleetPlan, horizon: float, replication: int, peri
     ]
     operator = Operator(env, fleet, cluster, autoscalers(system, replication, drawn.table, cold_starts))
     cluster.start()
+    start_faults(env, cluster, fleet, operator, plans_of_faults(scenario.faults), streams, events)
     operator.start()
     sampler = Sampler(fleet, period)
     env.process(sampler.process(env))
