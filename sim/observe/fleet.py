@@ -82,7 +82,10 @@ class Fleet:
         pools: Sequence[PoolFacts],
         end: float,
     ) -> Fleet:
-        """What ``usage``, cut at ``end``, says. SimulationError when it does not fit the facts."""
+        """What ``usage``, cut at ``end``, says. SimulationError when it was cut elsewhere, or does not fit the facts."""
+        cut = min((interval.end for interval in usage.nodes if not interval.ended), default=end)
+        if cut != end:
+            raise SimulationError(f"usage was cut at {cut!r} s; the record ends at {end!r} s")
         by_name = {deployment.name: number for number, deployment in enumerate(deployments)}
         awake = [interval for interval in usage.replicas if not interval.asleep and interval.replica >= 0]
         count = 1 + max((interval.replica for interval in awake), default=-1)

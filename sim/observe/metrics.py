@@ -212,7 +212,8 @@ def _spent(record: ReplicationRecord, start: float, stop: float, inside: Flags, 
     output = float(columns["output_tokens"][inside].sum())
     total = float(columns["prompt_tokens"][inside].sum()) + output
     spent = account(record)
-    usd, idle, in_window = spent.usd, float(spent.idle_usd.sum()), spent.between(start, stop)
+    usd, in_window = spent.usd, spent.between(start, stop)
+    idle = max(usd - float(spent.own_usd.sum()), 0.0)
     an_hour = _ratio(usd, record.end / _HOUR)
     return {
         "cost_usd": usd,

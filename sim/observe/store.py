@@ -34,7 +34,7 @@ __all__ = [
     "write",
 ]
 
-FORMAT = 1
+FORMAT = 2
 SUMMARY = "summary.json"
 _STALE = ("report.html",)
 _TABLES = ("events.parquet", "requests.parquet", "timeline.parquet")
