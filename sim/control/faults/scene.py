@@ -173,10 +173,9 @@ class Scene:
     # repairs
 
     def repair(self, node: Node, seconds: float, fault: str) -> None:
-        """The node has just failed, and is repaired in ``seconds``; what the cloud takes back is not."""
+        """The node has just failed, and is repaired in ``seconds``."""
         epoch = node.epoch
-        if not node.leaving:
-            self.after(seconds, lambda: self._repaired(node, epoch, fault))
+        self.after(seconds, lambda: self._repaired(node, epoch, fault))
 
     def _repaired(self, node: Node, epoch: int, fault: str) -> None:
         if node.epoch != epoch or node.state != FAILED:

@@ -31,8 +31,9 @@ def reclaim(scene: Scene, plan: SpotReclaim) -> Generator[Event, Any, None]:
 
     def hit(hits: Sequence[Hit]) -> None:
         reason = f"{plan.name}: the cloud takes the machine back"
-        for node, _, seconds in hits:  # before anyone asks for another
+        for node, _, seconds in hits:  # before anyone asks for another, or moves from the first to the last
             holds.begin(node.zone, seconds)
+            scene.cluster.cordon(node.number)
         for node, _, seconds in hits:
             scene.log(
                 "fault", scene.now, reason, fault=plan.name, pool=plan.pool, node=node.number, zone=node.zone,

@@ -44,6 +44,15 @@ def test_a_machine_that_is_broken_cannot_break_again() -> None:
     assert [when for when, _ in it.kinds("repair")] == [160.0]
 
 
+def test_a_repair_is_of_its_own_failure_and_no_later_one() -> None:
+    it = stage(1, [NodeFailure(name="f", when=At((100.0,)), repair=Fixed(60.0))], nodes=1)
+    it.run(120.0)
+    assert it.cluster.restore_node(0)
+    assert it.cluster.fail_node(0, "by hand")
+    it.run(1000.0)
+    assert [state.state for state in it.cluster.nodes()] == ["failed"]
+
+
 def test_only_machines_of_the_pool_and_the_zone_are_hit() -> None:
     fault = NodeFailure(name="f", when=At((100.0,)), pools=("p",), zone="b", share=1.0, repair=Fixed(60.0))
     it = stage(4, [fault], nodes=4, zones=("a", "b"), others=[PoolPlan("q", gpus=1, nodes=2, zones=("b",))])

@@ -6,11 +6,15 @@ replicas are one more and one fewer; a rollback takes up the old ReplicaSet with
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from sim.control.cluster.distribution import Fixed
 from sim.control.cluster.plans import Start
 from sim.control.faults import Rollout
+from sim.control.faults.rollout import progressed
 from tests.control.faults.stage import TEN, Stage, stage
 
 
@@ -117,6 +121,18 @@ def test_a_rollback_undoes_its_own_rollout_and_no_later_one() -> None:
     it.run(1000.0)
     assert {it.plane.paces.get(state.replica, 1.0) for state in it.cluster.states(0)} == {1.0}  # 2 × 0.5
     assert set(generations(it)) == {2}
+
+
+def test_an_update_comes_on_with_each_new_replica_and_each_that_gets_ready() -> None:
+    def replica(generation: int, created: float, ready_since: float = float("nan")) -> SimpleNamespace:
+        return SimpleNamespace(generation=generation, created=created, ready_since=ready_since)
+
+    group: Any = SimpleNamespace(counted=[replica(0, 500.0, 600.0)])
+    assert progressed(group, 1, 100.0) == 100.0
+    group.counted += [replica(1, 110.0), replica(1, 120.0)]
+    assert progressed(group, 1, 100.0) == 120.0
+    group.counted[1].ready_since = 170.0
+    assert progressed(group, 1, 100.0) == 170.0
 
 
 def test_progress_starts_the_deadline_anew() -> None:

@@ -30,6 +30,13 @@ def test_a_machine_is_taken_after_its_notice_and_another_comes() -> None:
     assert it.plane.times("open")[2:] == [170.0]
 
 
+def test_nothing_moves_from_one_machine_that_goes_to_another() -> None:
+    fault = SpotReclaim(name="s", when=At((100.0,)), pool="p", notice=30.0)
+    it = stage(1, [fault], nodes=3, provision=Fixed(60.0))
+    it.run(500.0)
+    assert [(when, numbers["node"]) for when, numbers in it.kinds("place")] == [(0.0, 0), (160.0, 3)]
+
+
 def test_without_a_drain_it_serves_to_the_end() -> None:
     fault = SpotReclaim(
         name="s", when=At((100.0,)), pool="p", notice=30.0, count=1, drain_on_notice=False, detected_after=10.0
@@ -86,16 +93,15 @@ def test_a_lost_zone_has_no_machines_though_the_hold_is_over() -> None:
     assert up(it) == 1
 
 
-def test_a_machine_that_fails_under_notice_is_not_repaired() -> None:
+def test_a_machine_under_notice_does_not_break_as_well() -> None:
     faults = [
         SpotReclaim(name="s", when=At((100.0,)), pool="p", notice=120.0, returns=Fixed(1e5)),
-        ZoneLoss(name="z", when=At((150.0,)), zone="a"),
         NodeFailure(name="n", when=At((160.0,)), repair=Fixed(10.0)),
     ]
     it = stage(1, faults, nodes=1, provision=Fixed(60.0))
     it.run(1000.0)
     assert up(it) == 0
-    assert it.kinds("repair") == []
+    assert [numbers["fault"] for _, numbers in it.kinds("fault")] == ["s"]
 
 
 def test_machines_go_as_often_as_they_should() -> None:

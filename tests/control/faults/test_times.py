@@ -91,6 +91,20 @@ def test_how_long_they_last_does_not_move_when_they_come() -> None:
     assert [strike.time for strike in fixed] == [strike.time for strike in drawn]
 
 
+def test_every_place_has_its_streams() -> None:
+    asked = []
+
+    def streams(name: str) -> np.random.Generator:
+        asked.append(name)
+        return STREAMS(name)
+
+    list(strikes("f", Renewal(9.0, until=99.0), [Place("pool", 1, 2), Place("pool", 4)], Fixed(1.0), streams))
+    assert sorted(asked) == ["fault/f/pool/1", "fault/f/pool/1/lasts", "fault/f/pool/4", "fault/f/pool/4/lasts"]
+    asked.clear()
+    list(strikes("f", Renewal(9.0, until=99.0), [Place()], None, streams))
+    assert asked == ["fault/f"]
+
+
 def test_scale_compresses_the_same_times() -> None:
     places = [Place("pool", slot) for slot in range(5)]
     slow, fast = until(1000.0, Renewal(100.0), places), until(100.0, Renewal(10.0), places)
