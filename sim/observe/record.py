@@ -250,6 +250,8 @@ class ReplicationRecord:
         fleet = None if usage is None else Fleet.of(usage, facts, pools, end)
         owner = (Fleet.fixed(facts, pools, end) if fleet is None else fleet).replicas["deployment"]
         count = len(owner)  # one that was created at the very end is in the ledger, but never was anything
+        if replica.max(initial=-1) >= count:
+            raise SimulationError(f"a request went to replica {int(replica.max())}, of which nothing is known")
         deployment = planned
         if count:  # a request may have been sent elsewhere than its workload's are, by a cascade or a choice of pools
             deployment = np.where(replica >= 0, owner[np.maximum(replica, 0)], planned)
