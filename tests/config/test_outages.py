@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import jsonschema
 import pytest
 from pydantic import ValidationError
 
@@ -230,3 +231,21 @@ def test_a_band_of_the_spot_advisor_is_a_chance_a_month(percent: int) -> None:
     row = catalog.failure(f"aws-spot-{percent}")
     assert 1.0 - math.exp(-730.5 * HOUR / row.mtbf) == pytest.approx(percent / 100, rel=1e-3)
     assert (row.of, row.notice) == ("spot", 120.0)
+
+
+# where it is kept
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), RESOLVED, ids=lambda value: value.get("kind") if isinstance(value, dict) else ""
+)
+def test_what_is_kept_reads_the_same_again(written: dict[str, Any], meant: object) -> None:
+    kept = Fault.model_validate(written).model_dump(mode="json", exclude_unset=True)
+    assert Fault.model_validate(kept).plan("f") == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"), RESOLVED, ids=lambda value: value.get("kind") if isinstance(value, dict) else ""
+)
+def test_editors_take_what_is_right(written: dict[str, Any], meant: object) -> None:
+    jsonschema.validate(written, Fault.model_json_schema())
