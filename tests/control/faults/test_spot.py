@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 
 from sim.control.cluster.distribution import Fixed
-from sim.control.faults import At, NodeFailure, Renewal, SpotReclaim, ZoneLoss
+from sim.control.faults import At, NodeFailure, Renewal, ReplicaCrash, SpotReclaim, ZoneLoss
 from tests.control.faults.stage import Stage, stage
 
 
@@ -120,3 +120,13 @@ def test_together_they_go_as_often_each() -> None:
     times = [when for when, _ in it.kinds("fault")]
     assert abs(len(times) - 400) < 4 * sqrt(40 * 20 * 0.25 + 40 * 10**2)
     assert len(times) / len(set(times)) > 8.0
+
+
+def test_a_replica_on_a_machine_under_notice_does_not_crash_as_well() -> None:
+    faults = [
+        SpotReclaim(name="s", when=At((100.0,)), pool="p", notice=120.0, drain_on_notice=False),
+        ReplicaCrash(name="c", when=At((150.0,))),
+    ]
+    it = stage(1, faults, nodes=1, provision=Fixed(1000.0))
+    it.run(500.0)
+    assert [numbers["fault"] for _, numbers in it.kinds("fault")] == ["s"]
