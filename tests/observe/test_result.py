@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -341,3 +342,14 @@ def test_the_way_from_records_to_files_imports_neither_pandas_nor_scipy(tmp_path
 
 def _bytes(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_budget_of_a_scenario_is_among_the_objectives(tmp_path: Path) -> None:
+    """3.60 $/h to the cent in every replication: within 4, beyond 3."""
+    for most, status in ((4.0, "meets"), (3.0, "misses")):
+        asked = scenario()
+        asked.budget = SimpleNamespace(objectives={"usd_per_hour": most})
+        made = Result(asked, [served(seed) for seed in range(3)], {})
+        assert [(one.workload, one.metric, one.status) for one in made.objectives] == [("", "usd_per_hour", status)]
+        loaded = Result.load(made.save(tmp_path / status))
+        assert loaded.to_json()["objectives"] == made.to_json()["objectives"]

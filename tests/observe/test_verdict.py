@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from sim.observe.objectives import Figures
+from sim.observe.objectives import WHOLE_RUN, Figures
 from sim.observe.verdict import HEADLINES, decide
 
 STEADY = (-0.01, 0.005, 0.0, 0.01, -0.005)
@@ -210,3 +210,44 @@ def test_workloads_are_named_where_there_are_several() -> None:
     one = figures(2.0, 9.0)
     two = Figures(one.overall, {**one.workloads, "batch": one.overall}, one.objectives)
     assert decide({"two": two})[0].misses["two"][0].startswith("chat p99 TTFT 9")
+
+
+def on_budget(price: float, most: float, noise: Sequence[float] = STEADY, lost: float = 0.0) -> Figures:
+    """An option whose spending an hour differs by ``noise``; at ``most`` so many dollars an hour, and a TTFT it keeps."""
+    rows = [
+        {**row, "usd_per_hour": price * (1.0 + shift)}
+        for row, shift in zip(figures(1.0, 0.9).overall, noise, strict=True)
+    ]
+    rows = [{**row, "lost_share": lost} for row in rows]
+    return Figures(rows, {"chat": rows}, {"chat": {"ttft_p99": 2.0}, WHOLE_RUN: {"usd_per_hour": most}})
+
+
+def test_a_budget_is_an_objective_of_the_whole_run() -> None:
+    # the noise has a standard deviation of 0.0079: of 40 $, with t = 2.776 over five replications, 0.39 $
+    verdict, pairs = decide(
+        {"dear": on_budget(41.0, 40.0), "close": on_budget(40.0, 40.0), "cheap": on_budget(30.0, 40.0)}
+    )
+    assert verdict.winner == "cheap"
+    assert verdict.status == {"dear": "misses", "close": "undecided", "cheap": "meets"}
+    assert len(verdict.misses["dear"]) == 1
+    assert verdict.misses["dear"][0].startswith("$ an hour 41.00 ± 0.40 ")
+    assert verdict.misses["dear"][0].endswith(" > 40")
+    assert verdict.undecided["close"][0].startswith("$ an hour 40.00 ± 0.39 ")
+    assert "against 40 (the target is inside the interval" in verdict.undecided["close"][0]
+    assert ("usd_per_hour", None) in {(pair.metric, pair.workload) for pair in pairs}
+
+
+def test_a_budget_is_kept_whoever_was_served_but_latency_objectives_are_not() -> None:
+    standings = on_budget(30.0, 40.0, lost=0.5).standings()
+    assert [(one.workload, one.status) for one in standings] == [("chat", "misses"), (WHOLE_RUN, "meets")]
+
+
+def test_a_budget_is_not_named_after_a_workload() -> None:
+    one = on_budget(41.0, 40.0)
+    two = Figures(one.overall, {"chat": one.overall, "docs": one.overall}, one.objectives)
+    assert decide({"dear": two})[0].misses["dear"][0].startswith("$ an hour 41")
+
+
+def test_a_budget_survives_being_saved() -> None:
+    one = on_budget(41.0, 40.0)
+    assert Figures.from_json(one.to_json(), one.confidence).standings() == one.standings()
