@@ -108,9 +108,9 @@ class Fleet(Floor):
         self.cursor = cursor
         self.late = True
         self.ledger.end_time = last
-        if self.expects():
+        if self.expects() or (self.gateway is not None and self.gateway.open):
             return True
-        return len(calendar) > 1 if self.gateway is None else self.gateway.open > 0
+        return any(replica.end != _NEVER for replica in replicas)
 
     def expects(self) -> bool:
         return self.cursor < self.open_rows or self.to_come > 0

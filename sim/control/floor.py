@@ -50,6 +50,14 @@ class Floor:
 
     # what a fleet must add
 
+    def advance(self, until: float) -> bool:
+        """Process every event up to and at ``until``, or to the first notice. False when nothing is left to happen."""
+        raise NotImplementedError
+
+    def finish(self) -> Ledger:
+        """Close the books of a fleet that will not be advanced further."""
+        raise NotImplementedError
+
     def settle(self, now: float) -> None:
         """Something outside happens at ``now``, after all that happens here by then."""
 

@@ -61,9 +61,9 @@ class ReferenceFleet(Floor):
             for replica in sorted(self.draining):
                 if self.idle(replica):
                     self.drained(replica, self.env.now)
-        if self.expects():
+        if self.expects() or (self.gateway is not None and self.gateway.open):
             return True
-        return self.in_system > 0 if self.gateway is None else self.gateway.open > 0
+        return not all(self.idle(replica) for replica in range(len(self.replicas)))
 
     def expects(self) -> bool:
         return self.to_come > 0
@@ -163,7 +163,9 @@ class ReferenceFleet(Floor):
     def settle(self, now: float) -> None:
         """Bring the clock to ``now``, at which something outside of this environment happens."""
         if now > self.env.now:
-            self.env.run(until=at(self.env, now - self.env.now, AFTER_ALL_STEPS))
+            moment = at(self.env, now - self.env.now, AFTER_ALL_STEPS)
+            while not moment.processed:
+                self.env.step()
 
     def snapshot(self, replica: int, now: float) -> tuple[int, int, int]:
         self.settle(now)
@@ -179,6 +181,9 @@ class ReferenceFleet(Floor):
 
     def submit(self, replica: int, row: int, now: float, late: bool) -> None:
         self.replicas[replica].submit(row, self.prompt[row], self.output[row], self.priority[row], late)
+        # an idle replica has begun a step before the next request comes, which may be the next line of the caller
+        while self.env.peek() == now and self.env._queue[0][1] == simpy.events.URGENT:
+            self.env.step()
 
     def abort(self, replica: int, row: int, now: float) -> None:
         self.replicas[replica].abort(row, True)
