@@ -29,7 +29,7 @@ def catalog(
         str,
         typer.Argument(
             metavar="KIND",
-            help="gpus, models, instances, links, traces, profiles, coldstarts, policies or presets.",
+            help="gpus, models, instances, links, traces, failures, carbon, profiles, coldstarts, policies or presets.",
             show_default=False,
         ),
     ],

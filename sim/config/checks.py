@@ -123,7 +123,12 @@ def _faults(parts: Parts, tree: Node, say: Say) -> None:
         "deployment": ("one of the deployments", _names(tree, "deployments")),
         "zone": ("one of the zones", zones),
     }
+    given: dict[str, int] = {}
     for index, entry in enumerate(parts.faults):
+        if entry is not None and entry.name is not None:
+            if entry.name in given:
+                say(("faults", index, "name"), f"{shown(entry.name)} is the name of another one; names must differ")
+            given.setdefault(entry.name, index)
         for field, what, _ in references(entry) if entry is not None else ():
             _refer(tree, ("faults", index, field), *known[what], say)
 

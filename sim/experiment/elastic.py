@@ -92,8 +92,8 @@ def run(system: System, drawn: FleetPlan, horizon: float, replication: int, peri
     ]
     operator = Operator(env, fleet, cluster, autoscalers(system, replication, drawn.table, cold_starts))
     cluster.start()
-    start_faults(env, cluster, fleet, operator, plans_of_faults(scenario.faults), streams, events)
     operator.start()
+    start_faults(env, cluster, fleet, operator, plans_of_faults(scenario.faults), streams, events)
     sampler = Sampler(fleet, period)
     env.process(sampler.process(env))
     drive(env, fleet, math.inf if drawn.drain else drawn.horizon, operator.told)
