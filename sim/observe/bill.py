@@ -2,8 +2,8 @@
 
 Pure: intervals in, money out. Times are seconds since the start of the run.
 
-- Amazon EC2 (Linux): by the second, 60 s at least; Google Compute Engine: by the second, 1 min at least; Azure: by the second, for
-  whole minutes; others by the hour begun. ``granularity`` and ``minimum`` say which. Sources are in docs/cost.md.
+- Amazon EC2 (Linux) and Google Compute Engine bill by the second, 60 s at least; Azure by the second; others by the hour begun.
+  ``granularity`` and ``minimum`` say which. Sources are in docs/cost.md.
 - A machine that is still there at the end of the run is billed for the time it was there until then: its next second, minute or
   hour is not rounded up, as the run ends before the bill does.
 - ``reserved`` machines are paid from the start to the end, whether they are used or not. At each moment they cover so many of the
