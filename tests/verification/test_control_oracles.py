@@ -198,16 +198,16 @@ def retrying(attempts: int, longest: float) -> Callable[[], Client]:
 
 def retried_loss(size: Size) -> list[Figure]:
     """Refused requests come back so late that they are a Poisson stream of their own; then at once."""
-    begin, end = 500.0, 500.0 + 1200.0 * size.scale
+    begin, end = 500.0, 500.0 + 800.0 * size.scale
     one = fixed_points(0.8, 3, lambda rate: mmck_loss(rate, 1.0, 1, 1))[0]
-    many = fixed_points(4.0, 5, lambda rate: mmck_loss(rate, 1.0, 4, 6))[0]
+    many = fixed_points(5.0, 3, lambda rate: mmck_loss(rate, 1.0, 4, 6))[0]
     blocked = erlang_b(1, 0.8)
 
     def study(replication: int) -> list[float]:
         random = generator(7, replication, "retries")
         return [
             *attempts(random, 0.8, 1, 1, retrying(3, 200.0), begin, end),
-            *attempts(random, 4.0, 4, 6, retrying(5, 100.0), begin, end),
+            *attempts(random, 5.0, 4, 6, retrying(3, 100.0), begin, end),
             *attempts(random, 0.8, 1, 1, retrying(3, 0.0), begin, end),
         ]
 
@@ -215,8 +215,8 @@ def retried_loss(size: Size) -> list[Figure]:
         {
             "M/M/1/1, 3 attempts, attempts a request": amplification(one.failure, 3),
             "M/M/1/1, 3 attempts, attempts that fail": one.failure,
-            "M/M/4/6, 5 attempts, attempts a request": amplification(many.failure, 5),
-            "M/M/4/6, 5 attempts, attempts that fail": many.failure,
+            "M/M/4/6, 3 attempts, attempts a request": amplification(many.failure, 3),
+            "M/M/4/6, 3 attempts, attempts that fail": many.failure,
             # who comes back at once finds what was there: a refused request makes all its attempts
             "M/M/1/1, 3 attempts at once, attempts a request": 1.0 + 2.0 * blocked,
             "M/M/1/1, 3 attempts at once, attempts that fail": 3.0 * blocked / (1.0 + 2.0 * blocked),
@@ -235,13 +235,16 @@ def attempts(
     begin: float,
     end: float,
 ) -> tuple[float, float]:
-    """Attempts a request, and the share of attempts that fail, at a station of ``places``."""
+    """Attempts a request, and the share of attempts that fail, at a station of ``places``; of the requests that come from ``begin`` to
+    ``end``. Others come for another 400 services, so that the retries of the last meet what all do."""
     given = plan(
-        random, poisson(random, rate, end), exponential, servers, client=client,
+        random, poisson(random, rate, end + 400.0), exponential, servers, client=client,
         admission=lambda: [ConcurrencyLimit(limit=places)],
     )  # fmt: skip
-    ran = run(given, begin, end)
-    return ran.tries.mean(), 1.0 - ran.ok.sum() / ran.tries.sum()
+    ran = run(given, begin, end + 400.0)
+    inside = ran.arrival < end
+    tries = ran.tries[inside]
+    return tries.mean(), 1.0 - ran.ok[inside].sum() / tries.sum()
 
 
 def storm() -> tuple[FixedPoint, ...]:
