@@ -157,11 +157,13 @@ def _client(draw: st.DrawFn) -> Callable[[], Any] | None:
 def controlled_plans(
     draw: st.DrawFn, *, longest: int = 40, max_size: int = 16, large: bool = False, drained: bool | None = None
 ) -> FleetPlan:
-    """A fleet of 0 to 4 replicas a deployment behind a gateway that does anything a gateway may. ``drained``: whether it runs to the end."""
+    """A fleet of 0 to 4 replicas a deployment behind a gateway that does anything a gateway may. ``drained``: runs to its end."""
     plan = draw(fleet_plans(longest=longest, max_size=max_size, large=large))
     if drained is not None and plan.drain != drained:
         plan = replace(plan, drain=drained, horizon=plan.horizon if isfinite(plan.horizon) else 1.0)
-    deployments = [replace(each, replicas=draw(st.sampled_from([each.replicas] * 3 + [0]))) for each in plan.deployments]
+    deployments = [
+        replace(each, replicas=draw(st.sampled_from([each.replicas] * 3 + [0]))) for each in plan.deployments
+    ]
     several = len(deployments) > 1
     everyone = range(len(deployments))
     workloads = range(len(plan.deployment_of))
