@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sim.errors import ConfigError
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from sim.observe.energy import PowerCurve
     from sim.observe.facts import DeploymentFacts, PoolFacts, WorkloadFacts
     from sim.profiles import Profile
+    from sim.workload.table import RequestTable
 
 __all__ = ["deployment_facts", "pool_facts", "workload_facts"]
+
+_CEILINGS = ("max", "max_replicas", "max_scale")  # as the autoscalers name it
 
 
 def workload_facts(system: System) -> tuple[WorkloadFacts, ...]:
@@ -28,10 +31,12 @@ def workload_facts(system: System) -> tuple[WorkloadFacts, ...]:
     )
 
 
-def deployment_facts(system: System) -> tuple[DeploymentFacts, ...]:
-    """The deployments of the system."""
+def deployment_facts(system: System, table: RequestTable) -> tuple[DeploymentFacts, ...]:
+    """The deployments of the system, which serve the requests of ``table``."""
+    from sim.observe.alone import Alone
     from sim.observe.facts import DeploymentFacts
 
+    most_tokens = int((table.prompt_tokens + table.output_tokens).max(initial=0))
     return tuple(
         DeploymentFacts(
             placed.name,
@@ -43,9 +48,19 @@ def deployment_facts(system: System) -> tuple[DeploymentFacts, ...]:
             pool=deployment.pool,
             replica_gpus=deployment.tensor_parallel,
             power=_power(placed.profile, _gpu(system, placed)),
+            alone=Alone.of(placed.step, placed.settings, table.prompt_tokens, most_tokens),
+            engine=placed.settings,
+            ceiling=_ceiling(deployment.autoscaler),
         )
         for deployment, placed in zip(system.scenario.deployments, system.deployments, strict=True)
     )
+
+
+def _ceiling(autoscaler: Any) -> int | None:
+    """The most replicas that it may ask for; None where there is no autoscaler, or no limit is written."""
+    given = {} if autoscaler is None else autoscaler.parameters
+    found = next((given[name] for name in _CEILINGS if name in given), None)
+    return int(found) if found else None  # 0 is no limit
 
 
 def _gpu(system: System, placed: Placed) -> Gpu:
@@ -64,11 +79,15 @@ def _power(profile: Profile, gpu: Gpu) -> PowerCurve | None:
 
 
 def pool_facts(system: System, machines: list[int]) -> tuple[PoolFacts, ...]:
-    """The pools of the scenario, ``machines`` of them there at the start. ConfigError when one has no price."""
+    """The pools of the scenario, ``machines`` of them there at the start. ConfigError when one has no price.
+
+    What they draw is only worked out where the scenario asks for it, or where all of it was measured.
+    """
     from sim.observe.energy import site
     from sim.observe.facts import PoolFacts
 
     scenario = system.scenario
+    asked = scenario.energy is not None or all(placed.profile.power is not None for placed in system.deployments)
     found = []
     for number, (pool, count) in enumerate(zip(scenario.cluster.pools, machines, strict=True)):
         machine = pool.machine()
@@ -86,7 +105,7 @@ def pool_facts(system: System, machines: list[int]) -> tuple[PoolFacts, ...]:
                 machines=count,
                 gpus=machine.gpus,
                 gpu=machine.device.name,
-                site=site(float(limit), **where) if limit else None,
+                site=site(float(limit), **where) if limit and asked else None,
             )
         )
     return tuple(found)
@@ -104,13 +123,12 @@ def _region(pool: Pool) -> str | None:
 
 
 def _terms(pool: Pool) -> Terms:
+    from sim.config.billing import Billing
     from sim.observe.bill import Terms
 
     price, spot = pool.machine().usd_per_hour, None
-    if pool.billing is None:
-        return Terms(price)
     if pool.instance is not None:
         from sim import catalog
 
         spot = catalog.instance(pool.instance).spot_usd_per_hour
-    return Terms(**pool.billing.terms(price, spot, (pool.instance or "").partition("/")[0]))
+    return Terms(**(pool.billing or Billing()).terms(price, spot, (pool.instance or "").partition("/")[0]))

@@ -37,7 +37,7 @@ def replicate(scenario: Scenario, replication: int, draw: int | None = None) -> 
     ran = _run(system, drawn, horizon, replication)
     outside = [table.outside - count for table, count in zip(tables, before, strict=True)]
     ledger = ran.ledger
-    deployments = deployment_facts(system)
+    deployments = deployment_facts(system, drawn.table)
     until = 0.0 if ran.usage is None or math.isinf(horizon) else horizon  # what is paid for is, whoever comes
     end = max(latest(ledger, deployments), until)
     gateway = ran.gateway

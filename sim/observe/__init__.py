@@ -8,6 +8,13 @@ energy       what they draw
 metrics      its figures
 objectives   figures over replications with their intervals; who keeps which objective
 tables       requests, timeline and events as tables
+alone        what a request would take with nobody beside it
+presence     when replicas were missing, and why
+causes       what the latency of each request was spent on
+why          the tail of each objective by cause
+limits       what limited throughput
+explain      all that in words
+course       replicas over time, their starts, the bill of each pool
 verdict      which option to take, and how sure that is
 result       Result and Comparison
 store        run directories

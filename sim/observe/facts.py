@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sim.observe.alone import Alone
 from sim.observe.bill import Terms
 from sim.observe.energy import PowerCurve, Site
+from sim.serving.settings import EngineSettings
 
 __all__ = ["DeploymentFacts", "PoolFacts", "WorkloadFacts"]
 
@@ -30,6 +32,9 @@ class DeploymentFacts:
     seen by the engine: its ledger's clock, on which a request arrives when it is sent, is late by as much. ``pool`` names one of the
     record's pools, which then say what is paid in place of ``usd_per_hour``. ``replica_gpus`` is needed when there are no replicas at
     the start. ``power`` is what one of its GPUs draws, None: not known.
+
+    What a wait is explained by, None where it is not known: ``alone``, what its requests would take with nobody beside them;
+    ``engine``, the settings of its engines; ``ceiling``, the most replicas its autoscaler may ask for.
     """
 
     name: str
@@ -41,6 +46,9 @@ class DeploymentFacts:
     pool: str = ""
     replica_gpus: int | None = None
     power: PowerCurve | None = None
+    alone: Alone | None = None
+    engine: EngineSettings | None = None
+    ceiling: int | None = None
 
     @property
     def gpus_each(self) -> float:

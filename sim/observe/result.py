@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from sim.errors import ResultError
 from sim.observe import store
+from sim.observe.course import Course
+from sim.observe.explain import Explanation, explain_limit
 from sim.observe.metrics import measure
 from sim.observe.objectives import WHOLE_RUN, Estimate, Figures, Standing
 from sim.observe.verdict import HEADLINES, Pair, Verdict, decide
@@ -116,6 +118,28 @@ class Result:
         """How every objective of every workload, and the budget, fares."""
         return self.figures.standings()
 
+    @cached_property
+    def explanation(self) -> Explanation:
+        """What the tail of every objective spent its time on, what became of requests that were not served, what limited throughput."""
+        if self._from:
+            return Explanation.from_json(self._from)
+        figures = self.figures
+        return Explanation.of(self.records, self.objectives, self.warmup_s, figures.confidence, figures.exact)
+
+    @cached_property
+    def course(self) -> Course:
+        """Replicas over time, their starts, and the bill of each pool."""
+        if self._from:
+            return Course.from_json(self._from["course"])
+        return Course.of(self.records, self.figures.confidence, self.figures.exact)
+
+    @property
+    def why(self) -> list[str]:
+        """A sentence for each objective that is not met, and one for each deployment: what limited it."""
+        explanation = self.explanation
+        missed = explanation.sentences(self.objectives, self.summary.get("idle_share"))
+        return [*missed, *(explain_limit(limit) for limit in explanation.limits)]
+
     @property
     def requests(self) -> pd.DataFrame:
         """A row a request and replication (:data:`sim.observe.tables.REQUESTS`)."""
@@ -166,6 +190,9 @@ class Result:
             "summary": nested(self.summary),
             "workloads": {name: nested(figures) for name, figures in self.workloads.items()},
             "objectives": [standing.to_json() for standing in self.objectives],
+            **self.explanation.to_json(),
+            "why": self.why,
+            "course": self.course.to_json(),
             "warnings": self.warnings,
         }
 
@@ -195,6 +222,7 @@ class Result:
             result.warmup_s = float(summary["warmup_s"])
             result.warnings = result._given_warnings = [str(warning) for warning in summary["warnings"]]
             result._from = {"scenario": str(summary["scenario"]), "question": str(summary["question"])}
+            result._from |= {name: summary.get(name, ()) for name in ("causes", "unserved", "limits", "course")}
             result.to_json()  # figures that cannot be read show up here, not where they are first used
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ResultError(f"{folder / store.SUMMARY}: is not as twinfer writes it: {error!r}") from error

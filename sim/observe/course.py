@@ -1,0 +1,188 @@
+"""What a report shows of a fleet over time and of its money: replicas in the first replication, starts and pools over all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.observe.costs import account, energy, knows_power, machine_seconds
+from sim.observe.fleet import replica_counts
+from sim.observe.objectives import Estimate
+from sim.stats.intervals import t_interval
+
+if TYPE_CHECKING:
+    from sim.observe.record import ReplicationRecord
+
+__all__ = ["Course", "Line", "PoolBill", "Starts"]
+
+Floats = npt.NDArray[np.float64]
+
+_POINTS = 600  # of a line; more cannot be told apart
+_HOUR = 3600.0
+_KWH = 3.6e6
+
+
+@dataclass(frozen=True)
+class Line:
+    """Replicas of one deployment: ``ready``, ``starting`` and asked for (``target``) from each of ``times`` to the next."""
+
+    deployment: str
+    times: Sequence[float]
+    ready: Sequence[int]
+    starting: Sequence[int]
+    target: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Starts:
+    """Starts of a deployment's replicas, all replications: how many ``a_run``, seconds from wanted to ready, and those of each phase
+    (means; ``waited``: for GPUs)."""
+
+    deployment: str
+    a_run: float
+    median: float
+    longest: float
+    phases: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class PoolBill:
+    """One pool: what was paid a run, the share of it that paid for GPUs no replica had, machine-hours, and kWh where that is known."""
+
+    name: str
+    gpu: str
+    usd: Estimate
+    idle_share: Estimate
+    machine_hours: Estimate
+    kwh: Estimate | None
+
+
+@dataclass(frozen=True)
+class Course:
+    """``lines`` are of the replication number ``replication``, which ended at ``end`` seconds."""
+
+    replication: int = 0
+    end: float = 0.0
+    lines: Sequence[Line] = ()
+    starts: Sequence[Starts] = ()
+    pools: Sequence[PoolBill] = field(default=())
+
+    @property
+    def changes(self) -> bool:
+        """Whether replicas came or went."""
+        return any(len(set(values)) > 1 for one in self.lines for values in (one.ready, one.target, one.starting))
+
+    @classmethod
+    def of(cls, records: Sequence[ReplicationRecord], confidence: float, exact: bool) -> Course:
+        """Of all replications."""
+        first = records[0]
+        return cls(first.replication, first.end, _lines(first), _starts(records), _pools(records, confidence, exact))
+
+    def to_json(self) -> dict[str, Any]:
+        """As a mapping fit for JSON."""
+        return {
+            "replication": self.replication,
+            "end": self.end,
+            "lines": [vars(one) for one in self.lines],
+            "starts": [vars(one) for one in self.starts],
+            "pools": [
+                {name: value.to_json() if isinstance(value, Estimate) else value for name, value in vars(one).items()}
+                for one in self.pools
+            ],
+        }
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Course:
+        """What :meth:`to_json` gave; empty if that is nothing. KeyError, TypeError or ValueError if it is anything else."""
+        if not saved:
+            return cls()
+        return cls(
+            int(saved["replication"]),
+            float(saved["end"]),
+            [Line(**one) for one in saved["lines"]],
+            [Starts(**one) for one in saved["starts"]],
+            [PoolBill(**{name: _read(value) for name, value in one.items()}) for one in saved["pools"]],
+        )
+
+
+def _read(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    half = value["half_width"]
+    known = value["value"]
+    return Estimate(float("nan") if known is None else float(known), None if half is None else float(half), 1)
+
+
+def _lines(record: ReplicationRecord) -> list[Line]:
+    counts = replica_counts(record)
+    places = np.arange(len(counts.times))
+    if len(places) > _POINTS:
+        moments = np.linspace(0.0, record.end, _POINTS)
+        places = np.unique(np.searchsorted(counts.times, moments, "right") - 1)
+    return [
+        Line(
+            facts.name,
+            counts.times[places].tolist(),
+            counts.ready[number][places].tolist(),
+            counts.starting[number][places].tolist(),
+            counts.target[number][places].tolist(),
+        )
+        for number, facts in enumerate(record.deployments)
+    ]
+
+
+def _starts(records: Sequence[ReplicationRecord]) -> list[Starts]:
+    found = []
+    for facts in records[0].deployments:
+        events = [
+            event
+            for record in records
+            for event in record.events
+            if event["kind"] == "ready" and event.get("deployment") == facts.name
+        ]
+        if not events:
+            continue
+        seconds = np.array([float(event["seconds"]) for event in events])
+        totals: dict[str, float] = {"waited": sum(float(event["waited"] or 0.0) for event in events)}
+        for event in events:
+            for phase, spent in event["phases"].items():
+                totals[phase] = totals.get(phase, 0.0) + float(spent or 0.0)
+        phases = {phase: total / len(events) for phase, total in totals.items() if total > 0.0}
+        found.append(
+            Starts(facts.name, len(events) / len(records), float(np.median(seconds)), float(seconds.max()), phases)
+        )
+    return found
+
+
+def _pools(records: Sequence[ReplicationRecord], confidence: float, exact: bool) -> list[PoolBill]:
+    paid, idle, hours, joules = [], [], [], []
+    for record in records:
+        spent = account(record)
+        usd = np.array([one.usd for one in spent.bills])
+        unused = np.bincount(record.pool_of, weights=spent.idle_usd, minlength=len(record.pools))
+        paid.append(usd)
+        idle.append(np.divide(unused, usd, out=np.zeros(len(usd)), where=usd > 0.0))
+        hours.append(machine_seconds(record, 0.0, record.end) / _HOUR)
+        if knows_power(record):
+            joules.append(energy(record, record.replicas["busy_s"], 0.0, record.end) / _KWH)
+
+    def estimate(rows: Sequence[Floats], place: int) -> Estimate:
+        interval = t_interval([float(row[place]) for row in rows], confidence)
+        half = interval.half_width if interval.n > 1 else 0.0 if exact else None
+        return Estimate(interval.mean, half, interval.n)
+
+    return [
+        PoolBill(
+            pool.name,
+            pool.gpu,
+            estimate(paid, place),
+            estimate(idle, place),
+            estimate(hours, place),
+            estimate(joules, place) if len(joules) == len(records) else None,
+        )
+        for place, pool in enumerate(records[0].pools)
+    ]
