@@ -32,10 +32,14 @@ def starts(scenario: Scenario, deployments: tuple[Placed, ...]) -> list[Known]:
 
 
 def cautions(system: System) -> list[str]:
-    """What is assumed of the starts of replicas, for the user."""
+    """What is assumed of the starts of replicas, for the user; nothing where none will start while it runs."""
+    scenario = system.scenario
     return [
         f"deployments.{placed.name}: {warning}"
-        for placed, known in zip(system.deployments, starts(system.scenario, system.deployments), strict=True)
+        for deployment, placed, known in zip(
+            scenario.deployments, system.deployments, starts(scenario, system.deployments), strict=True
+        )
+        if deployment.autoscaler is not None or scenario.faults
         for warning in known.warnings
     ]
 
