@@ -160,7 +160,10 @@ class Failures(Lifecycle):
         plan = replica.group.plan
         ran = self.env.now - (replica.placed if replica.ready_since != replica.ready_since else replica.ready_since)
         replica.crashes = 1 if ran >= plan.backoff_reset else replica.crashes + 1
-        wait = 0.0 if replica.crashes == 1 else min(plan.backoff * 2.0 ** (replica.crashes - 2), plan.backoff_most)
+        wait = 0.0
+        if replica.crashes > 1:
+            doublings = min(replica.crashes - 2, 1000)  # 2.0**1024 is no float
+            wait = min(plan.backoff * 2.0**doublings, plan.backoff_most)
         self._restart(replica, reason, wait)
 
     def _restart(self, replica: Replica, reason: str, wait: float) -> None:

@@ -84,6 +84,14 @@ def test_a_replica_that_hangs_fails_requests_until_it_is_found_out() -> None:
     assert rig.plane.deeds[1:] == [("cut", 0, 5.0), ("kill", 0, 35.0), ("open", 1, 45.0)]
 
 
+def test_one_that_crashes_more_often_than_a_float_can_double() -> None:
+    rig = rig_of(1)
+    for number in range(1100):
+        assert rig.cluster.fail_replica(number, "a fault")
+    rig.run(311.0)
+    assert rig.plane.deeds[-1] == ("open", 1100, 310.0)  # 5 min, and its start
+
+
 def test_what_is_starting_waits_or_is_gone_cannot_crash_twice() -> None:
     rig = rig_of(4)
     rig.cluster.scale(0, 5, "up")
