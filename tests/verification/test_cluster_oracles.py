@@ -104,7 +104,7 @@ def setup_polled(size: Size) -> list[Figure]:
 
 
 def setup_many(size: Size) -> list[Figure]:
-    """At most four servers; then at most twenty, which is as many as are wanted but for one moment in ten million."""
+    """At most four servers; then at most twenty, which is as many as are wanted but for two moments in a million."""
     four, free = MMkSetup(2.5, 1.0, 2.0, 4), MMInfSetup(3.0, 1.0, 2.0)
     end = 600.0 * size.scale
 

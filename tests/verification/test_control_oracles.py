@@ -248,8 +248,8 @@ def attempts(
 
 
 def storm() -> tuple[FixedPoint, ...]:
-    """Requests at 0.7 of what the server can do, five attempts of four services each: two states that stay, and one between."""
-    return tuple(fixed_points(0.7, 5, lambda rate: MD1Timeout(rate, 1.0, 4.0).late, steps=500))
+    """Requests at 0.7 of what the server can do, five attempts of five services each: two states that stay, and one between."""
+    return tuple(fixed_points(0.7, 5, lambda rate: MD1Timeout(rate, 1.0, 5.0).late, steps=500))
 
 
 def metastable(size: Size) -> list[Figure]:
@@ -270,7 +270,7 @@ def metastable(size: Size) -> list[Figure]:
                 arrivals = np.sort(np.concatenate([arrivals, poisson(random, 2.3, 150.0)]))
             given = plan(
                 random, arrivals, constant, 1,
-                client=lambda: Client(timeout=4.0, max_attempts=5, backoff=backoff),
+                client=lambda: Client(timeout=5.0, max_attempts=5, backoff=backoff),
             )  # fmt: skip
             ran = run(given, begin, end)
             inside = ran.arrival < end - last
