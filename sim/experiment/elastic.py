@@ -43,7 +43,7 @@ class Events:
         self.rows: list[dict[str, Any]] = []
 
     def __call__(
-        self, kind: str, now: float, reason: str, *, deployment: str = "", replica: int = -1, **numbers: object
+        self, kind: str, now: float, reason: str, /, *, deployment: str = "", replica: int = -1, **numbers: object
     ) -> None:
         """Write one down. ``replica`` is a number in the fleet; written is its number within the deployment."""
         row: dict[str, Any] = {"t_s": float(now), "kind": kind, "reason": reason, "deployment": deployment}

@@ -66,17 +66,16 @@ class Cluster(Failures):
             self._schedule(pool)
             self.machines.review(pool)
 
-    def scale(self, deployment: int, replicas: int, reason: str, **numbers: Any) -> None:
-        """It shall have so many replicas. ``numbers`` go to the log with the reason."""
+    def scale(self, deployment: int, replicas: int, reason: str, /, **numbers: Any) -> None:
+        """It shall have so many replicas. ``numbers`` go to the log with the reason, but for those it says itself."""
         if replicas < 0:
             raise ValueError(f"replicas {replicas}: 0 or more")
         group = self.groups[deployment]
         if replicas == group.target:
             return
         before, group.target = group.target, replicas
-        self.log(
-            "scale", self.env.now, reason, deployment=group.plan.name, before=before, after=replicas, **numbers
-        )  # fmt: skip
+        own = {"deployment": group.plan.name, "replica": -1, "before": before, "after": replicas}
+        self.log("scale", self.env.now, reason, **(numbers | own))
         self._settle(group, reason)
 
     def replace(

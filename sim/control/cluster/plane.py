@@ -47,7 +47,7 @@ class Log(Protocol):
     """Writes down a decision: what, when, of whom, why, and the numbers it was made from."""
 
     def __call__(
-        self, kind: str, now: float, reason: str, *, deployment: str = "", replica: int = -1, **numbers: object
+        self, kind: str, now: float, reason: str, /, *, deployment: str = "", replica: int = -1, **numbers: object
     ) -> None:
         """``replica`` is its number in the fleet."""
         ...
