@@ -47,6 +47,9 @@ def show_comparison(view: View, console: Console) -> None:
     if view.answer:
         first, stop, rest = view.answer.partition(". ")
         console.print(Text(first + stop, style="bold") + Text(rest, style="not bold"))
+    for option in view.options:
+        for text in (fate.explained for fate in option.fates if fate.explained):
+            console.print(Text.assemble(("why  ", "bold"), (f"{option.name}: ", "bold"), text))
     _warnings(view, console)
 
 
@@ -77,6 +80,8 @@ def show_run(view: View, console: Console) -> None:
     console.print()
     for fate in option.fates:
         console.print(_fate(fate, many=len(option.workloads) > 1))
+    for text in (*(fate.explained for fate in option.fates if fate.explained), *option.limits):
+        console.print(Text.assemble(("why  ", "bold"), text))
     _warnings(view, console)
 
 
@@ -198,7 +203,8 @@ def _legend(view: View, console: Console) -> None:
         texts = []
         for (workload, name), target in view.targets().items():
             unit = unit_for(name, [target])
-            texts.append(f"{workload}: {label(name)} ≤ {unit.both(target, None)} {unit.name}".replace("% %", "%"))
+            where = f"{workload}: " if workload else ""
+            texts.append(f"{where}{label(name)} ≤ {unit.both(target, None)} {unit.name}".replace("% %", "%"))
         if texts:
             console.print(Text("objectives  " + "; ".join(texts), style="dim"))
     console.print()
@@ -250,7 +256,7 @@ def _fate(fate: Fate, *, many: bool) -> Text:
     mark = {"meets": "✓", "misses": "✗", "undecided": "?"}[fate.status]
     said = {"meets": "met", "misses": "missed", "undecided": "not decided"}[fate.status]
     said += f": {fate.why}" if fate.why else ""
-    where = f"{fate.workload}: " if many else ""
+    where = f"{fate.workload}: " if many and fate.workload else ""
     text = f" {mark} {where}{label(fate.metric)} ≤ {unit.value(fate.target)}{after}: {value}{after}, {said}"
     return Text(text, style=STYLES[fate.status] or "green")
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.observe.costs import account, energy, knows_power, machine_seconds
-from sim.observe.fleet import replica_counts
+from sim.observe.fleet import begun, replica_counts
 from sim.observe.objectives import Estimate
 from sim.stats.intervals import t_interval
 
@@ -40,7 +40,7 @@ class Line:
 @dataclass(frozen=True)
 class Starts:
     """Starts of a deployment's replicas, all replications: how many ``a_run``, seconds from wanted to ready, and those of each phase
-    (means; ``waited``: for GPUs)."""
+    (means; ``waited``: for GPUs). A process that is started again begins when it is."""
 
     deployment: str
     a_run: float
@@ -137,24 +137,24 @@ def _lines(record: ReplicationRecord) -> list[Line]:
 
 def _starts(records: Sequence[ReplicationRecord]) -> list[Starts]:
     found = []
-    for facts in records[0].deployments:
-        events = [
-            event
-            for record in records
-            for event in record.events
-            if event["kind"] == "ready" and event.get("deployment") == facts.name
-        ]
-        if not events:
-            continue
-        seconds = np.array([float(event["seconds"]) for event in events])
-        totals: dict[str, float] = {"waited": sum(float(event["waited"] or 0.0) for event in events)}
-        for event in events:
-            for phase, spent in event["phases"].items():
-                totals[phase] = totals.get(phase, 0.0) + float(spent or 0.0)
-        phases = {phase: total / len(events) for phase, total in totals.items() if total > 0.0}
-        found.append(
-            Starts(facts.name, len(events) / len(records), float(np.median(seconds)), float(seconds.max()), phases)
-        )
+    for number, facts in enumerate(records[0].deployments):
+        taken: list[float] = []
+        totals: dict[str, float] = {"waited": 0.0}
+        for record in records:
+            replicas, since = record.replicas, begun(record)
+            own = {int(replicas["ordinal"][one]): int(one) for one in np.flatnonzero(record.owner == number)}
+            for event in record.events:
+                if event["kind"] != "ready" or event.get("deployment") != facts.name or event["replica"] not in own:
+                    continue
+                one = own[event["replica"]]
+                taken.append(float(event["t_s"] - since[one]))
+                totals["waited"] += float(replicas["placed_s"][one] - since[one])
+                for phase, spent in event["phases"].items():
+                    totals[phase] = totals.get(phase, 0.0) + float(spent or 0.0)
+        if taken:
+            phases = {phase: total / len(taken) for phase, total in totals.items() if total > 0.0}
+            median = float(np.median(taken))
+            found.append(Starts(facts.name, len(taken) / len(records), median, max(taken), phases))
     return found
 
 

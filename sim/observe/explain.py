@@ -49,6 +49,7 @@ _REASON_WORDS = {
 _WORTH = 0.1  # a share that is named
 _NAMED = 3
 _NEARLY_ALL = 0.95
+_NOISE = 1e-9  # of a figure: what is left of rounding
 _SEEN = 0.005  # limits for less of the time are none
 
 
@@ -99,12 +100,19 @@ class Explanation:
         return next((one for one in self.causes if (one.workload, one.metric) == key), None)
 
     def sentences(self, standings: Sequence[Standing], idle_share: Estimate | None = None) -> list[str]:
-        """One for each of ``standings`` that is not met, in order. ``idle_share``: of the money, for a budget."""
-        return [
-            explain(standing, self.of_objective(standing), self.unserved, idle_share)
-            for standing in standings
-            if standing.status != "meets"
-        ]
+        """One for each of ``standings``, empty where it is met. ``idle_share``: of the money, for a budget.
+
+        What became of requests that were not served is said once a workload.
+        """
+        found, said = [], set[str]()
+        for standing in standings:
+            if standing.status == "meets":
+                found.append("")
+                continue
+            lost = () if standing.workload in said else self.unserved
+            found.append(explain(standing, self.of_objective(standing), lost, idle_share))
+            said.add(standing.workload)
+        return found
 
 
 def explain(
@@ -153,21 +161,27 @@ def _head(standing: Standing) -> str:
     """``p99 TTFT of chat misses 2 s (3.9 ± 0.2 s)``."""
     estimate = standing.estimate
     whose = "" if standing.workload == WHOLE_RUN else f" of {standing.workload}"
-    verb = "misses" if standing.status == "misses" else "is undecided against"
+    missed = "is over" if standing.workload == WHOLE_RUN else "misses"
+    verb = missed if standing.status == "misses" else "is undecided against"
     factor, unit = (1.0, "") if standing.metric.startswith("usd") else in_seconds(max(estimate.value, standing.target))
     after = f" {unit}" if unit else ""
-    reach = f" ± {number(estimate.half_width * factor, 2)}" if estimate.half_width else ""
+    half = estimate.half_width or 0.0
+    reach = f" ± {number(half * factor, 2)}" if half > _NOISE * estimate.value else ""
     served = "of those served: " if standing.why and estimate.value <= standing.target else ""
     value = f" ({served}{number(estimate.value * factor)}{reach}{after})" if estimate.n else ""
     return f"{called(standing.metric)}{whose} {verb} {standing.target * factor:,.6g}{after}{value}"
 
 
 def _who(lost: Sequence[Unserved]) -> str:
-    """`` (timeout 3.1%, rejected: queue full 0.4%), 90% of their time while replicas were starting``."""
+    """`` (timeout 3.1%, rejected: queue full 0.4%), 90% of them while replicas were starting``."""
     if not lost:
         return ""
+    whole = sum(one.share for one in lost)
+    together = {
+        cause: sum(one.share * one.meanwhile.get(cause, 0.0) for one in lost) / whole for cause in _MEANWHILE_WORDS
+    }
     named = [f"{_called_lost(one)} {one.share:.1%}" for one in lost[:_NAMED]]
-    return f" ({', '.join(named)}{', ...' if len(lost) > _NAMED else ''}){_while(lost[0].meanwhile, 'their time')}"
+    return f" ({', '.join(named)}{', ...' if len(lost) > _NAMED else ''}){_while(together, 'them')}"
 
 
 def _called_lost(one: Unserved) -> str:

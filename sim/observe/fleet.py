@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sim.control.cluster.usage import Usage
     from sim.observe.record import ReplicationRecord
 
-__all__ = ["Counts", "Fleet", "held", "overlap", "replica_counts"]
+__all__ = ["Counts", "Fleet", "begun", "held", "overlap", "replica_counts"]
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -170,6 +171,22 @@ def held(record: ReplicationRecord, start: float, stop: float) -> Floats:
     return np.bincount(holdings["deployment"], weights=seconds, minlength=len(record.deployments)).astype(np.float64)
 
 
+def begun(record: ReplicationRecord) -> Floats:
+    """From when each replica was on its way: its creation; of a process that is started again in the place of another, whose creation is
+    its own, when it was placed."""
+    replicas = record.replicas
+    names = ("deployment", "created_s", "node", "placed_s", "gone_s")
+    when = replicas["created_s"].copy()
+    lost: dict[tuple[float, ...], float] = {}  # when the first in its place was gone
+    for number, (*place, placed, gone) in enumerate(zip(*(replicas[name].tolist() for name in names), strict=True)):
+        key = tuple(place)
+        if lost.get(key, math.inf) <= placed:
+            when[number] = placed
+        if gone == gone:
+            lost[key] = min(gone, lost.get(key, math.inf))
+    return np.asarray(when)
+
+
 @dataclass(frozen=True)
 class Counts:
     """Replicas of each deployment over time: row d of ``ready``, ``starting`` and ``target`` holds from ``times[i]`` to the next.
@@ -186,7 +203,7 @@ class Counts:
 def replica_counts(record: ReplicationRecord) -> Counts:
     """How many replicas each deployment had, at every moment at which that changed."""
     replicas, deployments = record.replicas, len(record.deployments)
-    owner, created, ready = replicas["deployment"], replicas["created_s"], replicas["ready_s"]
+    owner, created, ready = replicas["deployment"], begun(record), replicas["ready_s"]
     gone = np.fmin(replicas["closed_s"], replicas["gone_s"])  # NaN where both are
     scaled = [event for event in record.events if event["kind"] == "scale"]
     moments = [[0.0], created, ready, gone, [float(event["t_s"]) for event in scaled]]

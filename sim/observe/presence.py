@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sim.observe.fleet import begun
+
 if TYPE_CHECKING:
     from sim.observe.record import ReplicationRecord
 
-__all__ = ["Presence", "Span", "begun"]
+__all__ = ["Presence", "Span"]
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -45,7 +47,7 @@ class Span:
 class Presence:
     """One deployment. ``failed``: fewer replicas served than were asked for, for want of such as a fault had taken. ``coming``: replicas
     had been created and were not ready yet, or none served at all; where neither is due to a fault. ``placeless``: some of these had no
-    GPU yet. ``most``: as many were asked for as ``ceiling``."""
+    GPU yet. ``capped``: as many were asked for as ``ceiling``."""
 
     coming: Span
     failed: Span
@@ -87,22 +89,6 @@ class Presence:
             placeless=span(placeless > 0),
             capped=span(np.zeros(len(times), bool) if ceiling is None else target >= ceiling),
         )
-
-
-def begun(record: ReplicationRecord) -> Floats:
-    """From when each replica was on its way: its creation; of a process that is restarted in the place of another, the restart."""
-    replicas = record.replicas
-    created = replicas["created_s"].copy()
-    ended = {
-        (owner, node, gone)
-        for owner, node, gone in zip(
-            *(replicas[name].tolist() for name in ("deployment", "node", "gone_s")), strict=True
-        )
-        if gone == gone and node >= 0
-    }
-    places = zip(*(replicas[name].tolist() for name in ("deployment", "node", "placed_s")), strict=True)
-    again = np.array([place in ended for place in places], bool)
-    return np.asarray(np.where(again, replicas["placed_s"], created))
 
 
 def _is(record: ReplicationRecord, event: Any, deployment: int) -> bool:

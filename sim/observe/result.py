@@ -126,6 +126,11 @@ class Result:
         figures = self.figures
         return Explanation.of(self.records, self.objectives, self.warmup_s, figures.confidence, figures.exact)
 
+    @property
+    def explained(self) -> list[str]:
+        """For each of ``objectives`` why it is not met, in a sentence; empty if it is."""
+        return self.explanation.sentences(self.objectives, self.summary.get("idle_share"))
+
     @cached_property
     def course(self) -> Course:
         """Replicas over time, their starts, and the bill of each pool."""
@@ -136,9 +141,8 @@ class Result:
     @property
     def why(self) -> list[str]:
         """A sentence for each objective that is not met, and one for each deployment: what limited it."""
-        explanation = self.explanation
-        missed = explanation.sentences(self.objectives, self.summary.get("idle_share"))
-        return [*missed, *(explain_limit(limit) for limit in explanation.limits)]
+        missed = [sentence for sentence in self.explained if sentence]
+        return [*missed, *(explain_limit(limit) for limit in self.explanation.limits)]
 
     @property
     def requests(self) -> pd.DataFrame:

@@ -261,7 +261,8 @@ def _words(standing: Standing, many: bool) -> str:
 def _budget_words(name: str, standing: Standing) -> str:
     """``$ an hour 41.28 ± 0.40 > 40``."""
     estimate = standing.estimate
-    reach = f" ± {number(estimate.half_width, 2)}" if estimate.half_width else ""
+    half = estimate.half_width or 0.0
+    reach = f" ± {number(half, 2)}" if half > 1e-9 * estimate.value else ""  # and not what is left of rounding
     why = f" ({standing.why})" if standing.why else ""
     return f"{name} {number(estimate.value, 4)}{reach} {_SIGNS[standing.status]} {standing.target:,.6g}{why}"
 

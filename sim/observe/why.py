@@ -37,7 +37,7 @@ _MEANWHILE = ("cold start", "failure")
 
 @dataclass(frozen=True)
 class Group:
-    """Some requests, over replications. ``requests`` a replication, ``latency`` their mean in seconds, ``shares`` of it by cause (without 0).
+    """Some requests, over replications. ``requests`` a replication, ``latency`` their mean in seconds, ``shares`` of it by cause (not 0).
 
     ``meanwhile``: of the seconds lost to attempts that failed, the share in which replicas were on their way, or missing by a fault.
     """
@@ -98,7 +98,7 @@ class Attribution:
 class Unserved:
     """Requests of a workload that ended otherwise than served: ``share`` of those that came, for one ``reason``.
 
-    ``meanwhile``: of the time from when they came to when they ended, the share in which replicas were on their way, or missing by a fault.
+    ``meanwhile``: the share of them that ended while replicas were on their way, or missing by a fault.
     """
 
     workload: str
@@ -155,9 +155,8 @@ def unserved(records: Sequence[ReplicationRecord], warmup: float) -> list[Unserv
         rows = np.flatnonzero(counted & (columns["outcome"] != OK))
         code = (columns["workload"][rows] * len(OUTCOMES) + columns["outcome"][rows]) * len(names) + reason[rows]
         kinds, of = np.unique(code, return_inverse=True)
-        ended = np.where(np.isnan(columns["end_s"][rows]), record.end, columns["end_s"][rows])
-        during = _during(record, columns["deployment"][rows], columns["arrival_s"][rows], ended)
-        sums = [np.bincount(of, weights=part, minlength=len(kinds)) for part in (np.ones(len(rows)), *during)]
+        weights = (np.ones(len(rows)), *_at_the_end(record, rows))
+        sums = [np.bincount(of, weights=part, minlength=len(kinds)) for part in weights]
         for place, key in enumerate(kinds.tolist()):
             kind, why = divmod(key, len(names))
             workload, outcome = divmod(kind, len(OUTCOMES))
@@ -170,24 +169,27 @@ def unserved(records: Sequence[ReplicationRecord], warmup: float) -> list[Unserv
             OUTCOMES[outcome],
             reason,
             count / int(came[workload]),
-            _shares(seconds, dict(zip(_MEANWHILE, during, strict=True))),
+            _shares(count, dict(zip(_MEANWHILE, during, strict=True))),
         )
-        for (workload, outcome, reason), (count, seconds, *during) in sorted(
+        for (workload, outcome, reason), (count, *during) in sorted(
             ((key, group.tolist()) for key, group in groups.items()),
             key=lambda item: (item[0][0], -item[1][0], item[0]),
         )
     ]
 
 
-def _during(record: ReplicationRecord, deployment: Any, start: Floats, stop: Floats) -> tuple[Floats, Floats, Floats]:
-    """Seconds from ``start`` to ``stop``, and those in which replicas of the deployment were on their way, or missing by a fault."""
-    coming, failed = np.zeros(len(start)), np.zeros(len(start))
+def _at_the_end(record: ReplicationRecord, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """1 for each request that ended while replicas of its deployment were on their way, or missing by a fault, else 0."""
+    deployment = record.columns["deployment"][rows]
+    ended = record.columns["end_s"][rows]
+    ended = np.where(np.isnan(ended), record.end, ended)
+    coming, failed = np.zeros(len(rows)), np.zeros(len(rows))
     for number in np.unique(deployment).tolist():
         whose = deployment == number
         presence = Presence.of(record, number)
-        coming[whose] = presence.coming.within(start[whose], stop[whose])
-        failed[whose] = presence.failed.within(start[whose], stop[whose])
-    return stop - start, coming, failed
+        moments = ended[whose] - record.deployments[number].request_overhead
+        coming[whose], failed[whose] = presence.coming.at(moments), presence.failed.at(moments)
+    return coming, failed
 
 
 def _shares(whole: float, parts: Mapping[str, float]) -> dict[str, float]:
@@ -247,8 +249,12 @@ def _sums(record: ReplicationRecord, family: str, rows: npt.NDArray[np.int64], p
     meanwhile = dict.fromkeys(_MEANWHILE, 0.0)
     if seconds["retry"] > 0.0:
         columns = record.columns
-        _, *during = _during(record, columns["deployment"][rows], columns["arrival_s"][rows], columns["began_s"][rows])
-        meanwhile = {cause: float(part.sum()) for cause, part in zip(_MEANWHILE, during, strict=True)}
+        served_by = columns["deployment"][rows]
+        for number in np.unique(served_by).tolist():
+            whose = rows[served_by == number]
+            lost = columns["arrival_s"][whose], columns["began_s"][whose]
+            meanwhile["cold start"] += float(presences[number].coming.within(*lost).sum())
+            meanwhile["failure"] += float(presences[number].failed.within(*lost).sum())
     return _Sums(len(rows), seconds, meanwhile)
 
 

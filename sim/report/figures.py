@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from sim.report.view import Option, View
 
-__all__ = ["DARK", "LIGHT", "Plot", "draw", "themed"]
+__all__ = ["DARK", "LIGHT", "Colours", "Plot", "draw", "legend", "line", "short", "spoken", "themed"]
 
 LIGHT = {
     "ink": "#1c2530", "muted": "#5a6673", "grid": "#dfe4ea", "paper": "#ffffff",
@@ -51,12 +51,15 @@ _ROLES = {role: f"#0{index:x}0b0c" for index, role in enumerate(LIGHT)}
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """A plot: a short name for its file, its title, what it says in words, and how to draw it."""
+    """A plot: a short name for its file, its title, what it says in words, and how to draw it: ``paint`` gets the axes of each of
+    ``panels``, whose relative heights they are, and the colours. ``size`` in inches."""
 
     name: str
     title: str
     description: str
-    paint: Callable[[Axes, Colours], None]
+    paint: Callable[..., None]
+    panels: tuple[float, ...] = (1.0,)
+    size: tuple[float, float] = (5.6, 3.3)
 
     def svg(self) -> Markup:
         """As an SVG element that takes its colours from CSS variables (``--ink``, ``--s0``, ...)."""
@@ -73,12 +76,16 @@ class Plot:
 
     def _drawn(self, format: str, colours: Colours | None = None) -> bytes:
         with _style(colours or _ROLES, self.name):
-            canvas = Canvas(figsize=(5.6, 3.3), layout="constrained")
+            canvas = Canvas(figsize=self.size, layout="constrained")
             (FigureCanvasSVG if format == "svg" else FigureCanvasAgg)(canvas)
-            axes = canvas.add_subplot()
-            self.paint(axes, colours or _ROLES)
+            grid = canvas.add_gridspec(len(self.panels), height_ratios=self.panels)
+            axes = [canvas.add_subplot(grid[place]) for place in range(len(self.panels))]
+            for panel in axes[:-1]:
+                panel.sharex(axes[-1])
+                panel.tick_params(labelbottom=False)
+            self.paint(*axes, colours or _ROLES)
             if format == "png":
-                axes.set_title(self.title, loc="left", fontsize=10)
+                axes[0].set_title(self.title, loc="left", fontsize=10)
             out = io.BytesIO()
             metadata = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
             canvas.savefig(out, format=format, dpi=160, metadata=metadata, transparent=format == "svg")
@@ -118,6 +125,8 @@ def themed(svg: str, name: str) -> Markup:
 
 def draw(view: View) -> list[Plot]:
     """The plots of a run or a comparison; those for which there are no data are left out."""
+    from sim.report import causes, fleet
+
     shown = [(index, option, option.samples) for index, option in enumerate(view.options) if option.samples is not None]
     plots: list[Plot] = []
     timelines = {option.name: samples.timeline for _, option, samples in shown}
@@ -139,7 +148,7 @@ def draw(view: View) -> list[Plot]:
             plots.append(_time_plot(column, title, lines))
     if len(view.options) > 1:
         plots.extend(_cost_plot(view))
-    return plots
+    return [*causes.draw(view), *fleet.draw(view), *plots]
 
 
 Curves = list[tuple[int, "Option", Curve]]
@@ -148,16 +157,16 @@ Curves = list[tuple[int, "Option", Curve]]
 def _distribution_plot(view: View, key: str, curves: Curves) -> Plot:
     name = label(f"{key}_mean").split()[0]
     targets = sorted({target for (_, metric), target in view.targets().items() if metric.startswith(f"{key}_")})
-    middle = [f"{option.name} {_seconds(float(curve.x[_at(curve, 0.5)]))}" for _, option, curve in curves]
+    middle = [f"{option.name} {spoken(float(curve.x[_at(curve, 0.5)]))}" for _, option, curve in curves]
     said = f"Share of requests whose {name} is at most the value on the axis. Medians: {'; '.join(middle)}."
 
     def paint(axes: Axes, colours: Colours) -> None:
         for index, option, curve in curves:
-            axes.plot(curve.x, curve.y, label=_short(option.name), drawstyle="default", **_line(index, colours))
+            axes.plot(curve.x, curve.y, label=short(option.name), drawstyle="default", **line(index, colours))
         for target in targets:
             axes.axvline(target, color=colours["muted"], linewidth=1.0, linestyle=(0, (3, 2)))
             axes.annotate(
-                f"objective {_seconds(target)}", (target, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0),
+                f"objective {spoken(target)}", (target, 0.02), xycoords=("data", "axes fraction"), xytext=(3, 0),
                 textcoords="offset points", fontsize=8.5, color=colours["muted"], rotation=90, va="bottom",
             )  # fmt: skip
         axes.set_xscale("log")
@@ -166,12 +175,12 @@ def _distribution_plot(view: View, key: str, curves: Curves) -> Plot:
         low = max(min([start for start in starts if start > 0.0] or [high]), high * 1e-6)
         axes.set_xlim(min([low, *targets]) * 0.8, max([high, *targets]) * 1.25)
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high / low > 200.0 else (1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _seconds(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: spoken(value)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_ylim(0.0, 1.02)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_xlabel(f"{name} (log scale)")
-        _legend(axes, [option.name for _, option, _ in curves])
+        legend(axes, [option.name for _, option, _ in curves])
 
     return Plot(f"cdf-{key}", f"{name}: share of requests at or under", said, paint)
 
@@ -186,14 +195,14 @@ def _time_plot(column: str, title: str, lines: Curves) -> Plot:
             axes.plot(
                 curve.x / (3600.0 if long else 60.0),
                 curve.y,
-                label=_short(option.name),
-                **(_line(index, colours) | {"linewidth": 1.4}),
+                label=short(option.name),
+                **(line(index, colours) | {"linewidth": 1.4}),
             )
         axes.set_ylim(bottom=0.0)
         axes.set_xlim(left=0.0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
         axes.set_xlabel("hours" if long else "minutes")
-        _legend(axes, [option.name for _, option, _ in lines])
+        legend(axes, [option.name for _, option, _ in lines])
 
     return Plot(column, title, said, paint)
 
@@ -253,7 +262,7 @@ def _cost_plot(view: View) -> Iterator[Plot]:
             shift = next(free, 3)
             named.append((at[0], at[1] + shift, at[0] + width))
             axes.annotate(
-                _short(option.name), (x.value, y.value), xytext=(9, shift), textcoords="offset points",
+                short(option.name), (x.value, y.value), xytext=(9, shift), textcoords="offset points",
                 fontsize=9, color=colour,
             )  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if low < 0.9 else 1))
@@ -267,18 +276,20 @@ def _cost_plot(view: View) -> Iterator[Plot]:
     )
 
 
-def _line(index: int, colours: Colours) -> dict[str, Any]:
+def line(index: int, colours: Colours) -> dict[str, Any]:
+    """Colour and dashes of the option number ``index``."""
     return {"color": colours[f"s{index % SERIES}"], "linestyle": DASHES[(index // 2 + index) % len(DASHES)]}
 
 
-def _legend(axes: Axes, names: Sequence[str]) -> None:
+def legend(axes: Axes, names: Sequence[str]) -> None:
     """Above the plot, where it hides nothing."""
     if len(names) > 1:
         columns = min(len(names), 4 if max(map(len, names)) <= 10 else 3 if max(map(len, names)) <= 16 else 2)
         axes.figure.legend(loc="outside upper left", fontsize=8.5, ncols=columns, handlelength=2.6)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """As a label: cut if it is long."""
     text = name if len(name) <= 28 else f"{name[:27]}…"
     # matplotlib leaves a label that starts with _ out of a legend
     return f" {text}" if text.startswith("_") else text
@@ -288,7 +299,8 @@ def _at(curve: Curve, share: float) -> int:
     return min(int((curve.y < share).sum()), len(curve.y) - 1)
 
 
-def _seconds(value: float) -> str:
+def spoken(value: float) -> str:
+    """Seconds with their unit."""
     if value <= 0.0:
         return "0 s"
     return f"{value * 1e3:.3g} ms" if value < 0.9995 else f"{value:,.3g} s" if value < 1000 else f"{value:,.0f} s"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim.errors import ResultError
+from sim.report import story
 from sim.report.format import METRICS, Unit, label, metric, unit_for
 from sim.report.markup import Content, Markup, joined, tag
 from sim.report.view import Fate, Figure, Option, View
@@ -22,6 +23,8 @@ COLUMNS = (
     *("ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "e2e_p99", "goodput_rps", "slo_attainment", "gpu_utilization"),
     "usd_per_1m_tokens",
 )
+ELASTIC = ("replicas_mean", "lost_share")
+"""Figures that are shown where they say something."""
 STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 SAID = {"meets": "meets", "misses": "misses", "undecided": "not decided"}
 MARKS = {"meets": "", "misses": "\u00a0✗", "undecided": "\u00a0?"}
@@ -75,6 +78,7 @@ def _sections(view: View, title: str, plots: Sequence[Plot]) -> Iterator[Markup]
             _said(view.answer),
             class_=f"answer {decided}".strip(),
         )
+    yield from story.why(view)
     yield tag("h2", "Options" if len(view.options) > 1 else "Figures", id="options")
     yield tag("p", *_reading(view), class_="muted")
     yield joined([tag("p", note) for note in view.notes])
@@ -82,9 +86,14 @@ def _sections(view: View, title: str, plots: Sequence[Plot]) -> Iterator[Markup]
     if view.targets():
         yield tag("h2", "Objectives", id="objectives")
         yield _objectives_table(view)
-    if plots:
-        yield tag("h2", "Plots")
-        yield tag("div", *(_plot(plot) for plot in plots), class_="plots")
+    grouped = _grouped(plots)
+    for heading in ("Where the time goes", "Load and replicas"):
+        yield from _pictures(heading, grouped[heading])
+    yield from story.outcomes(view)
+    yield from story.starts(view)
+    yield from story.money(view)
+    yield from story.decisions(view)
+    yield from _pictures("Plots", grouped["Plots"])
     warned = view.warnings()
     if warned:
         yield tag("h2", "Warnings")
@@ -99,6 +108,24 @@ def _sections(view: View, title: str, plots: Sequence[Plot]) -> Iterator[Markup]
     ]
     yield tag("details", tag("summary", "What the figures mean"), tag("ul", *(tag("li", text) for text in meanings)))
     yield tag("footer", "Written by twinfer. This file needs no network.")
+
+
+def _grouped(plots: Sequence[Plot]) -> dict[str, list[Plot]]:
+    """The plots by heading."""
+    from sim.report import causes, fleet
+
+    grouped: dict[str, list[Plot]] = {"Where the time goes": [], "Load and replicas": [], "Plots": []}
+    headings = {causes.PREFIX: "Where the time goes", fleet.PREFIX: "Load and replicas"}
+    for plot in plots:
+        found = next((heading for prefix, heading in headings.items() if plot.name.startswith(prefix)), "Plots")
+        grouped[found].append(plot)
+    return grouped
+
+
+def _pictures(heading: str, plots: Sequence[Plot]) -> Iterator[Markup]:
+    if plots:
+        yield tag("h2", heading)
+        yield tag("div", *(_plot(plot) for plot in plots), class_="plots")
 
 
 def _said(answer: str) -> Markup:
@@ -130,7 +157,7 @@ def _units(view: View, names: Sequence[str]) -> dict[str, Unit]:
 
 def _options_table(view: View) -> Markup:
     many = len(view.workloads) > 1
-    columns = sorted({*COLUMNS, *(name for _, name in view.targets())}, key=list(METRICS).index)
+    columns = sorted({*COLUMNS, *_telling(view), *(name for _, name in view.targets())}, key=list(METRICS).index)
     units = _units(view, columns)
     headings = [
         tag("th", label(name), tag("small", units[name].name), scope="col", title=metric(name).meaning or None)
@@ -173,6 +200,14 @@ def _options_table(view: View) -> Markup:
     return tag("div", table, class_="scroll cards", role="region", aria_labelledby="options", tabindex=0)
 
 
+def _telling(view: View) -> Iterator[str]:
+    """Those of :data:`ELASTIC` that are not as they are where all replicas are there and all requests served."""
+    if any(option.course is not None and option.course.changes for option in view.options):
+        yield "replicas_mean"
+    if any("lost_share" in option.overall and option.overall["lost_share"].value > 0.0005 for option in view.options):
+        yield "lost_share"
+
+
 def _data_label(name: str, units: Mapping[str, Unit]) -> str:
     return f"{label(name)}{'' if units[name].suffix else f', {units[name].name}' if units[name].name else ''}"
 
@@ -200,7 +235,7 @@ def _objectives_table(view: View) -> Markup:
     headings = [tag("th", "option", scope="col")]
     for (workload, name), target in targets.items():
         unit = units[workload, name]
-        text = f"{workload}: {label(name)}" if many else label(name)
+        text = f"{workload}: {label(name)}" if many and workload else label(name)
         headings.append(tag("th", text, tag("small", f"≤ {unit.value(target)} {unit.name}"), scope="col"))
     rows = []
     for option in view.options:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sim.report.log import ResultLog
 from sim.report.view import Fate, Figure, Option, View
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ def _view(found: Result | Comparison, results: Mapping[str, Result], **said: Any
 
 
 def _option(name: str, result: Result) -> Option:
+    from sim.observe.explain import explain_limit
+
+    explanation = result.explanation
     return Option(
         name=name,
         overall=_figures(result.summary),
@@ -75,13 +79,18 @@ def _option(name: str, result: Result) -> Option:
                 _figure(standing.estimate),
                 standing.status,
                 standing.why,
+                explained,
             )
-            for standing in result.objectives
+            for standing, explained in zip(result.objectives, result.explained, strict=True)
         ),
         replications=result.replications,
         draws=result.draws,
         warnings=tuple(result.warnings),
         samples=ResultSamples(result),
+        explanation=explanation,
+        limits=tuple(explain_limit(limit) for limit in explanation.limits),
+        course=result.course,
+        log=ResultLog(result),
     )
 
 

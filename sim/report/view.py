@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-__all__ = ["Fate", "Figure", "Option", "Samples", "Status", "View"]
+    from sim.observe.course import Course
+    from sim.observe.explain import Explanation
+
+__all__ = ["Decision", "Fate", "Figure", "Log", "Option", "Samples", "Status", "View"]
 
 Status = Literal["meets", "misses", "undecided"]
 
@@ -26,7 +29,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """One objective of one workload, and how an option fares by it."""
+    """One objective of one workload (empty: of the whole run), and how an option fares by it.
+
+    ``explained`` says in a sentence why it is missed or not decided.
+    """
 
     workload: str
     metric: str
@@ -34,6 +40,34 @@ class Fate:
     figure: Figure
     status: Status
     why: str = ""
+    explained: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that was decided, or happened to the fleet, at ``seconds``; ``where``: a replica, a machine; from which ``numbers``."""
+
+    seconds: float
+    kind: str
+    where: str
+    reason: str
+    numbers: str
+
+
+class Log(Protocol):
+    """What happened in one replication of an option."""
+
+    def decisions(self, most: int) -> tuple[list[Decision], dict[str, int]]:
+        """The first ``most`` decisions, and how many of each kind there are."""
+        ...
+
+    def incidents(self, deployment: str) -> list[Decision]:
+        """Faults, losses and rollouts that concern a deployment or the machines of all."""
+        ...
+
+    def arrivals(self, deployment: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Times in seconds and requests a second that came for a deployment, in equal stretches."""
+        ...
 
 
 class Samples(Protocol):
@@ -63,6 +97,12 @@ class Option:
     warnings: tuple[str, ...] = ()
     samples: Samples | None = None
     """What the plots are drawn from; not needed for tables."""
+    explanation: Explanation | None = None
+    """Causes of the tails, requests not served, limits."""
+    limits: tuple[str, ...] = ()
+    """What limited each deployment, in a sentence."""
+    course: Course | None = None
+    log: Log | None = None
 
     @property
     def status(self) -> Status | None:
@@ -73,9 +113,9 @@ class Option:
         return "misses" if "misses" in found else "undecided" if "undecided" in found else "meets"
 
     def fate(self, workload: str | None, metric: str) -> Fate | None:
-        """The objective on ``metric`` of ``workload``; of any workload if that is None and there is only one."""
+        """The objective on ``metric`` of ``workload``; if that is None of the whole run, or of the only workload there is."""
         if workload is None and len(self.workloads) > 1:
-            return None
+            workload = ""
         return next((fate for fate in self.fates if fate.metric == metric and workload in (None, fate.workload)), None)
 
 
