@@ -13,6 +13,8 @@ __all__ = ["FEWEST", "METHODS", "Forecast", "Forecaster", "Method"]
 
 Method = Literal["holt", "holt-winters", "seasonal-naive", "last"]
 METHODS: Final = get_args(Method)
+SURPRISE: Final = 3.0
+"""Standard deviations off its forecast at which a value says that the world has changed (Shewhart 1931, control limits)."""
 FEWEST: Final = 10
 """Points below which exponential smoothing has no start (statsmodels' heuristic: Hyndman et al. 2008, section 2.6)."""
 
@@ -32,7 +34,9 @@ class Forecast:
 
 
 class Forecaster:
-    """Forecasts by ``method`` with seasons of ``season`` points; smoothing parameters are fitted anew every ``refit``-th time.
+    """Forecasts by ``method`` with seasons of ``season`` points; smoothing parameters are fitted anew every ``refit``-th time, and
+    when the last value lay :data:`SURPRISE` standard deviations or more off what was forecast for it: those of a calm hour would
+    smooth the beginning of a ramp away.
 
     * ``holt``: additive damped trend. ``holt-winters``: with an additive season, once two seasons (and ten points beside
       one) were seen; holt until then.
@@ -55,6 +59,7 @@ class Forecaster:
         self._fitted: dict[str, float] = {}
         self._used: Method | None = None
         self._age = 0
+        self._expected: tuple[float, float] | None = None
 
     def forecast(self, values: Sequence[float], horizon: int) -> Forecast:
         """The next ``horizon`` buckets after ``values``, which are at least one, oldest first."""
@@ -76,6 +81,12 @@ class Forecaster:
             return Forecast((float(values[-1]),) * horizon, (0.0,) * horizon, method)
         return self._smooth(values, horizon, method)
 
+    def _surprised(self, value: float) -> bool:
+        if self._expected is None:
+            return False
+        mean, sigma = self._expected
+        return abs(value - mean) >= SURPRISE * sigma
+
     def _smooth(self, values: Sequence[float], horizon: int, method: Method) -> Forecast:
         import warnings
 
@@ -96,7 +107,7 @@ class Forecaster:
                 seasonal_periods=season or None,
                 initialization_method="heuristic",
             )
-            if method != self._used or self._age >= self.refit:
+            if method != self._used or self._age >= self.refit or self._surprised(float(y[-1])):
                 fit = model.fit()
                 self._fitted = _parameters(fit.params, bool(season))
                 self._used, self._age = method, 0
@@ -106,6 +117,7 @@ class Forecaster:
             mean = np.asarray(fit.forecast(horizon), dtype=np.float64)
         used = len(self._fitted) + 2 + season
         sigma = sqrt(float(fit.sse) / max(len(y) - used, 1))
+        self._expected = (float(mean[0]), sigma)
         return Forecast(tuple(mean.tolist()), tuple(sigma * g for g in _growth(self._fitted, season, horizon)), method)
 
 

@@ -103,6 +103,17 @@ def test_parameters_are_kept_between_fits() -> None:
     assert len(set(seen)) == 3
 
 
+def test_a_ramp_after_a_calm_hour_is_seen_before_the_next_fit_is_due() -> None:
+    calm = (5.0 + 0.5 * np.random.default_rng(9).standard_normal(60)).tolist()
+    forecaster = Forecaster("holt", refit=1000)
+    for t in range(20, 61):
+        forecaster.forecast(calm[:t], 10)
+    ramp = [*calm, 8.0, 11.0, 14.0, 17.0]  # 6, 12, ... standard deviations off
+    for t in range(61, 65):
+        forecast = forecaster.forecast(ramp[:t], 10)
+    assert forecast.mean[-1] > 17.0  # it goes on: no smoothing of a calm hour says that
+
+
 def test_what_it_refuses() -> None:
     with pytest.raises(
         ValueError, match="method is 'arima'; it must be one of holt, holt-winters, seasonal-naive, last"
