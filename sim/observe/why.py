@@ -33,6 +33,7 @@ __all__ = ["Attribution", "Group", "Unserved", "attributions", "unserved"]
 Floats = npt.NDArray[np.float64]
 
 _MEANWHILE = ("cold start", "failure")
+_NOISE = 1e-9  # a share that is left of rounding
 
 
 @dataclass(frozen=True)
@@ -267,7 +268,7 @@ def _group(sums: Sequence[_Sums], confidence: float, exact: bool) -> Group | Non
     for cause in CAUSES:
         values = [one.seconds[cause] / total if total else math.nan for one, total in zip(some, totals, strict=True)]
         interval = t_interval(known(values), confidence)
-        if interval.n and interval.mean > 0.0:
+        if interval.n and interval.mean > _NOISE:
             half = interval.half_width if interval.n > 1 else 0.0 if exact else None
             shares[cause] = Estimate(interval.mean, half, interval.n)
     retried = sum(one.seconds["retry"] for one in some)
