@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from sim.observe.objectives import WHOLE_RUN, Estimate, Standing
 from sim.observe.why import Attribution, Group, Unserved
 from sim.serving.settings import EngineSettings
 from tests.observe import making
+from tests.paths import ROOT
 
 ENGINE = EngineSettings(max_num_seqs=8, max_num_batched_tokens=512, kv_blocks=101)
 
@@ -188,3 +190,10 @@ def test_a_loaded_result_explains_as_it_did_before(tmp_path: Path) -> None:
     assert again.to_json() == result.to_json() | {"out": None}
     again.save(tmp_path / "copy")
     assert (tmp_path / "copy" / "summary.json").read_bytes() == (tmp_path / "run" / "summary.json").read_bytes()
+
+
+def test_the_examples_of_the_page_run() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "why.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "docs/why.md", "exec"), {})

@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sim.observe.course import Course, Line, PoolBill, Starts
+from sim.observe.explain import Explanation
+from sim.observe.objectives import Estimate
+from sim.observe.why import Attribution, Group, Unserved
 from sim.report.page import render
-from sim.report.view import Fate, Figure, Option, Status, View
+from sim.report.view import Decision, Fate, Figure, Option, Status, View
 
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 
@@ -100,6 +104,85 @@ def two_workloads() -> View:
         Option(name, figures(1.0), {"chat": chat, "batch": batch}, fates, replications=10) for name in ("one", "two")
     ]
     return View("both", "Do they share?", tuple(made), "No option meets every objective.")
+
+
+@dataclass
+class Told:
+    """A log of one fault, and of as many decisions to scale as asked for."""
+
+    scales: int = 3
+    text: str = "load is over the target"
+
+    def decisions(self, most: int) -> tuple[list[Decision], dict[str, int]]:
+        fault = Decision(100.0, "fault", "h100 node 3", "the machine failed", "repair 600")
+        scales = [
+            Decision(3700.5 + place, "scale", "chat", self.text, f"{place} → {place + 1}")
+            for place in range(self.scales)
+        ]
+        return [fault, *scales][:most], {"fault": 1, "place": 7, "scale": self.scales}
+
+    def incidents(self, deployment: str) -> list[Decision]:
+        return self.decisions(1)[0] if deployment == "chat" else []
+
+    def arrivals(self, deployment: str) -> tuple[np.ndarray, np.ndarray]:
+        return np.linspace(0.0, 600.0, 20), np.full(20, 5.0)
+
+
+def elastic(name: str = "hpa", log: Told | None = None) -> Option:
+    """An option that misses its objective while replicas start, and what is known of why."""
+    made = option(name, 9.0, "misses")
+    shares = {
+        "cold start": Estimate(0.71, 0.06, 5),
+        "failure": Estimate(0.11, 0.02, 5),
+        "compute": Estimate(0.18, 0.04, 5),
+    }
+    tail = Group(120.0, 6.1, shares)
+    typical = Group(5000.0, 0.084, {"compute": Estimate(0.9, 0.1, 5), "batching": Estimate(0.1, 0.1, 5)})
+    lines = [Line("chat", [0.0, 100.0, 200.0], [1, 1, 3], [0, 2, 0], [1, 3, 3])]
+    return replace(
+        made,
+        fates=tuple(replace(fate, explained=f"{name} misses as replicas start.") for fate in made.fates),
+        explanation=Explanation(
+            [Attribution("chat", "ttft_p99", True, tail, typical)],
+            [Unserved("chat", "rejected", "queue full", 0.03)],
+        ),
+        limits=("chat was limited for 30% of the time.",),
+        overall=made.overall | {"replicas_mean": Figure(2.1, 0.1), "lost_share": Figure(0.03, 0.01)},
+        workloads={"chat": made.overall | {"rejected": Figure(1274.4, 3.0), "attempts_per_request": Figure(1.2, 0.01)}},
+        course=Course(
+            0,
+            600.0,
+            lines,
+            [Starts("chat", 2.0, 84.0, 120.0, {"waited": 10.0, "weights/local_disk": 30.0})],
+            [
+                PoolBill(
+                    "h100",
+                    "h100-sxm",
+                    Estimate(12.0, 0.5, 5),
+                    Estimate(0.2, 0.01, 5),
+                    Estimate(1.5, 0.1, 5),
+                    Estimate(2.5, None, 1),
+                )
+            ],
+        ),
+        log=log or Told(),
+    )
+
+
+@pytest.fixture(name="elastic", scope="session")
+def _elastic() -> View:
+    view = comparison()
+    return replace(view, options=(*view.options, elastic()))
+
+
+@pytest.fixture(name="elastic_option")
+def _elastic_option() -> Callable[..., Option]:
+    return elastic
+
+
+@pytest.fixture(name="told")
+def _told() -> Callable[..., Told]:
+    return Told
 
 
 @pytest.fixture(name="comparison", scope="session")
