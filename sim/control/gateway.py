@@ -252,9 +252,14 @@ class Gateway:
 
     def lost(self, station: Station, replica: int, rows: list[int], now: float, reason: str) -> None:
         """What was in a replica is lost with it."""
-        for row in rows:
+        attempts = [self.attempts.get(row) for row in rows]
+        for attempt in attempts:
+            if attempt is not None:
+                attempt.sent = False
+        for row, attempt in zip(rows, attempts, strict=True):
             self._failed(station, replica, now, 503)
-            self.ended(row, self.attempts.get(row), station, now, FAILED, reason)
+            if attempt is None or row in self.attempts:  # not yet withdrawn, as its twin was lost too
+                self.ended(row, attempt, station, now, FAILED, reason)
         self._soon(station, now)
 
     def _failed(self, station: Station, replica: int, now: float, code: int) -> None:

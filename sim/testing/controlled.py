@@ -21,24 +21,25 @@ from sim.testing.strategies import TICK, fleet_plans
 
 __all__ = ["Disturbance", "Script", "controlled_plans", "disturbances", "run"]
 
-_ADMISSION: dict[str, list[dict[str, Any]]] = {
-    "token-bucket": [
-        {"rate": 40.0, "burst": 2},
-        {"rate": 30.0, "burst": 1, "mode": "reserve"},
-        {"rate": 64.0, "burst": 1, "mode": "reserve", "max_wait": 0.1, "per": "tenant"},
-        {"rate": 2000.0, "burst": 60, "of": "tokens", "mode": "reserve"},
-        {"rate": 500.0, "burst": 40, "of": "prompt_tokens", "per": "model"},
-    ],
-    "envoy-local": [{"max_tokens": 3, "fill_interval": 0.05, "tokens_per_fill": 2}],
-    "concurrency": [{"limit": 3}, {"limit": 1, "per": "tenant"}],
-    "envoy-adaptive": [
+_ADMISSION: list[tuple[str, dict[str, Any]]] = [
+    ("token-bucket", {"rate": 40.0, "burst": 2}),
+    ("token-bucket", {"rate": 30.0, "burst": 1, "mode": "reserve"}),
+    ("token-bucket", {"rate": 64.0, "burst": 1, "mode": "reserve", "max_wait": 0.1, "per": "tenant"}),
+    ("token-bucket", {"rate": 2000.0, "burst": 60, "of": "tokens", "mode": "reserve"}),
+    ("token-bucket", {"rate": 100.0, "burst": 20, "of": "tokens", "per": "model"}),
+    ("envoy-local", {"max_tokens": 3, "fill_interval": 0.05, "tokens_per_fill": 2}),
+    ("concurrency", {"limit": 3}),
+    ("concurrency", {"limit": 1, "per": "tenant"}),
+    (
+        "envoy-adaptive",
         {"concurrency_update_interval": 0.02, "interval": 0.2, "request_count": 3, "min_concurrency": 1},
-    ],
-    "vegas": [{"initial_limit": 2, "max_concurrency": 8}],
-    "gradient2": [{"initial_limit": 2, "min_limit": 1, "max_concurrency": 8}],
-    "aimd": [{"initial_limit": 2, "min_limit": 1, "max_limit": 4, "timeout": 0.05}],
-    "priority-shedding": [{"limit": 2, "shares": {"0": 0.5, "1": 0.25}}],
-}
+    ),
+    ("vegas", {"initial_limit": 2, "max_concurrency": 8}),
+    ("gradient2", {"initial_limit": 2, "min_limit": 1, "max_concurrency": 8}),
+    ("aimd", {"initial_limit": 2, "min_limit": 1, "max_limit": 4, "timeout": 0.05}),
+    ("priority-shedding", {"limit": 2, "shares": {"0": 0.5, "1": 0.25}}),
+    ("priority-shedding", {"limit": 1, "shares": {"0": 0.5, "1": 0.25}}),
+]
 _POOLS: list[tuple[str, dict[str, Any]]] = [
     ("cheapest-first", {}),
     ("least-latency", {}),
@@ -64,15 +65,15 @@ def _seconds(most: int = 32) -> st.SearchStrategy[float]:
 def _terms(draw: st.DrawFn, seed: int) -> Terms:
     policies = []
     for place in range(draw(st.sampled_from([0, 0, 0, 1, 1, 2]))):
-        kind = draw(st.sampled_from(sorted(_ADMISSION)))
-        policies.append(partial(_make, "admission", kind, draw(st.sampled_from(_ADMISSION[kind])), seed + place))
+        kind, parameters = draw(st.sampled_from(_ADMISSION))
+        policies.append(partial(_make, "admission", kind, parameters, seed + place))
     outlier = None
-    if draw(st.integers(0, 2)) == 0:
+    if draw(st.integers(0, 1)) == 0:
         parameters = {
-            "consecutive_5xx": draw(st.integers(1, 3)),
+            "consecutive_5xx": draw(st.integers(1, 2)),
             "interval": draw(_seconds(8)),
             "base_ejection_time": draw(_seconds(8)),
-            "max_ejection_percent": draw(st.sampled_from([10.0, 50.0, 100.0])),
+            "max_ejection_percent": draw(st.sampled_from([10.0, 50.0, 100.0, 100.0])),
             "always_eject_one_host": draw(st.booleans()),
             "healthy_panic_threshold": draw(st.sampled_from([0.0, 50.0])),
         }
@@ -85,7 +86,7 @@ def _terms(draw: st.DrawFn, seed: int) -> Terms:
         per_replica=draw(st.sampled_from([None, None, 1, 2, 4])),
         outlier=outlier,
         on_loss=draw(st.sampled_from(["fail", "retry", "migrate", "migrate"])),
-        resends=draw(st.integers(0, 3)),
+        resends=draw(st.sampled_from([0, 1, 3, 3])),
         connect_timeout=draw(_seconds(4)),
         overhead=draw(st.sampled_from([0.0, 0.0, TICK, on_grid(0.003)])),
         watched=draw(st.booleans()),
@@ -191,7 +192,10 @@ def controlled_plans(
 
 @dataclass(frozen=True)
 class Disturbance:
-    """Something that is done to the replicas at ``when``: ``what``, and ``which`` of those it can be done to (modulo their number)."""
+    """Something that is done to the replicas at ``when``: ``what``, and ``which`` of those it can be done to (modulo their number).
+
+    create, ready, close, kill; strike: kill the one with most requests; pace (steps take ``factor`` times as long), cut, restore; look.
+    """
 
     when: float
     what: str
@@ -199,7 +203,7 @@ class Disturbance:
     factor: float = 1.0
 
 
-_DONE = ("create", "ready", "ready", "close", "close", "kill", "kill", "kill", "pace", "cut", "cut", "restore", "look")
+_DONE = ("create", "ready", "ready", "close", "close", "kill", "pace", "cut", "cut", "restore", "look", *["strike"] * 4)
 
 
 @st.composite
@@ -280,6 +284,7 @@ class Script:
             "ready": self.fresh,
             "close": self.open,
             "kill": self.fresh + self.open + self.closed,
+            "strike": sorted(self.open, key=lambda number: -len(floor.held(number)))[:1],
             "pace": self.fresh + self.open + self.closed,
             "cut": [number for number in self.open + self.closed if number not in self.cut],
             "restore": self.cut,
@@ -298,7 +303,7 @@ class Script:
             self.open.remove(number)
             self.closed.append(number)
             floor.close(number, now)
-        elif what == "kill":
+        elif what in ("kill", "strike"):
             self._kill(number, "killed")
         elif what == "pace":
             floor.pace(number, disturbance.factor, now)

@@ -255,6 +255,13 @@ def test_copies_lost_with_one_replica(run: Run) -> None:
     assert ran.gateway.sent == {0: 3.0}
 
 
+def test_failure_that_is_not_tried_again_ends_the_copies_too(run: Run) -> None:
+    policy = client(hedge_after=1.0, retry_on=["timeout"])
+    ran = run(World([(0.0, 1, 4)], client=policy, done=[(2.5, kill(0))]))
+    assert (ran.outcomes, ran.ends, ran.gateway.tries) == ([FAILED], [2.5], {0: 2})
+    assert ran.floor.stations[0].inside == 0
+
+
 def test_closed_loop_goes_on_after_a_failure(run: Run) -> None:
     """Given up at 2, another second of thought; the third request follows likewise."""
     loop = ClosedLoop(0, users=1, think=1.0)
