@@ -48,7 +48,7 @@ def show_comparison(view: View, console: Console) -> None:
         first, stop, rest = view.answer.partition(". ")
         console.print(Text(first + stop, style="bold") + Text(rest, style="not bold"))
     for option in view.options:
-        for text in (fate.explained for fate in option.fates if fate.explained):
+        for text in (fate.explained for fate in option.fates if fate.status == "misses" and fate.explained):
             console.print(Text.assemble(("why  ", "bold"), (f"{option.name}: ", "bold"), text))
     _warnings(view, console)
 

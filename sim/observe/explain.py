@@ -167,7 +167,7 @@ def _head(standing: Standing) -> str:
     after = f" {unit}" if unit else ""
     half = estimate.half_width or 0.0
     reach = f" ± {number(half * factor, 2)}" if half > _NOISE * estimate.value else ""
-    served = "of those served: " if standing.why and estimate.value <= standing.target else ""
+    served = "of those served: " if standing.status == "misses" and estimate.value <= standing.target else ""
     value = f" ({served}{number(estimate.value * factor)}{reach}{after})" if estimate.n else ""
     return f"{called(standing.metric)}{whose} {verb} {standing.target * factor:,.6g}{after}{value}"
 
@@ -217,7 +217,7 @@ def _while(meanwhile: Mapping[str, float], whose: str) -> str:
 
 
 def _reach(share: Estimate) -> str:
-    return f" ± {_percent(share.half_width)}" if share.half_width else ""
+    return f" ± {_percent(min(share.half_width, 1.0))}" if share.half_width else ""
 
 
 def _percent(share: float) -> str:

@@ -25,7 +25,7 @@ def why(view: View) -> Iterator[Markup]:
     losing = [option for option in view.options if any(fate.explained for fate in option.fates)]
     if losing:
         several = len(view.options) > 1
-        yield tag("h2", "Why they lose" if view.winner and several else "Why", id="why")
+        yield tag("h2", "Why not the others" if view.winner and several else "Why", id="why")
         yield tag("ul", *(_losing(option, named=several) for option in losing), class_="why-list")
     rest = [option for option in view.options if option not in losing and option.limits]
     if rest:
@@ -37,7 +37,8 @@ def why(view: View) -> Iterator[Markup]:
 def _losing(option: Option, *, named: bool) -> Markup:
     sentences = [tag("li", fate.explained) for fate in option.fates if fate.explained]
     limits = [tag("li", text, class_="muted") for text in option.limits]
-    return tag("li", tag("strong", option.name) if named else None, tag("ul", *sentences, *limits))
+    name = tag("strong", option.name) if named else None
+    return tag("li", name, tag("ul", *sentences, *limits), class_="open" if option.status == "undecided" else None)
 
 
 def _name(option: Option) -> Markup:

@@ -147,8 +147,10 @@ def elastic(name: str = "hpa", log: Told | None = None) -> Option:
             [Unserved("chat", "rejected", "queue full", 0.03)],
         ),
         limits=("chat was limited for 30% of the time.",),
-        overall=made.overall | {"replicas_mean": Figure(2.1, 0.1), "lost_share": Figure(0.03, 0.01)},
-        workloads={"chat": made.overall | {"rejected": Figure(1274.4, 3.0), "attempts_per_request": Figure(1.2, 0.01)}},
+        overall={**made.overall, "replicas_mean": Figure(2.1, 0.1), "lost_share": Figure(0.03, 0.01)},
+        workloads={
+            "chat": {**made.overall, "rejected": Figure(1274.4, 3.0), "attempts_per_request": Figure(1.2, 0.01)}
+        },
         course=Course(
             0,
             600.0,

@@ -31,8 +31,8 @@ def headings(page: str) -> list[str]:
 
 
 def test_the_answer_comes_first_and_why_the_losers_lose_next(page: str) -> None:
-    assert headings(page)[:2] == ["Why they lose", "Options"]
-    assert page.index('class="answer') < page.index("Why they lose") < page.index("hpa misses as replicas start.")
+    assert headings(page)[:2] == ["Why not the others", "Options"]
+    assert page.index('class="answer') < page.index("Why not the others") < page.index("hpa misses as replicas start.")
     assert page.index("hpa misses as replicas start.") < page.index(">Options<")
 
 
