@@ -40,13 +40,13 @@ class Line:
 @dataclass(frozen=True)
 class Starts:
     """Starts of a deployment's replicas, all replications: how many ``a_run``, seconds from wanted to ready, and those of each phase
-    (means; ``waited``: for GPUs). A process that is started again begins when it is."""
+    in order (name, mean; ``waited``: for GPUs). A process that is started again begins when it is."""
 
     deployment: str
     a_run: float
     median: float
     longest: float
-    phases: Mapping[str, float]
+    phases: Sequence[tuple[str, float]]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _starts(records: Sequence[ReplicationRecord]) -> list[Starts]:
                 for phase, spent in event["phases"].items():
                     totals[phase] = totals.get(phase, 0.0) + float(spent or 0.0)
         if taken:
-            phases = {phase: total / len(taken) for phase, total in totals.items() if total > 0.0}
+            phases = [(phase, total / len(taken)) for phase, total in totals.items() if total > 0.0]
             median = float(np.median(taken))
             found.append(Starts(facts.name, len(taken) / len(records), median, max(taken), phases))
     return found

@@ -89,7 +89,7 @@ def starts(view: View) -> Iterator[Markup]:
             f"{one.a_run:,.1f}",
             f"{one.median:,.0f} s",
             f"{one.longest:,.0f} s",
-            ", ".join(f"{_phase(name)} {seconds:,.1f} s" for name, seconds in one.phases.items()),
+            ", ".join(f"{_phase(name)} {seconds:,.1f} s" for name, seconds in one.phases),
         ]
         for option in view.options
         if option.course is not None

@@ -155,7 +155,7 @@ def elastic(name: str = "hpa", log: Told | None = None) -> Option:
             0,
             600.0,
             lines,
-            [Starts("chat", 2.0, 84.0, 120.0, {"waited": 10.0, "weights/local_disk": 30.0})],
+            [Starts("chat", 2.0, 84.0, 120.0, [("waited", 10.0), ("weights/local_disk", 30.0)])],
             [
                 PoolBill(
                     "h100",

@@ -6,13 +6,14 @@ import io
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from sim.cli.tables import show_comparison, show_run
-from sim.observe import Result
+from sim.observe import Result, load
 from sim.report.log import ResultLog
 from sim.report.page import render
 from sim.report.reading import view_of
@@ -153,3 +154,15 @@ def test_the_terminal_says_why_in_a_line_for_each_missed_objective(elastic: View
         "why  hpa misses as replicas start.",
         "why  chat was limited for 30% of the time.",
     ]
+
+
+def test_a_saved_result_gives_the_same_page(tmp_path: Path) -> None:
+    found = result()
+    found.records[0].events.append(
+        {"t_s": 8.0, "kind": "ready", "reason": "probed", "deployment": "pool", "replica": 0, "seconds": 8.0, "waited": 0.0,
+         "phases": {"weights": 5.0, "compile": 3.0}}
+    )  # fmt: skip
+    found.save(tmp_path / "run")
+    page = render(view_of(found))
+    assert "weights 5.0 s, compile 3.0 s" in page
+    assert render(view_of(load(tmp_path / "run"))) == page
