@@ -65,7 +65,7 @@ class HorizontalPodAutoscaler:
 
     ``max_replicas`` is required, as in Kubernetes. ``tolerance``, ``downscale_stabilization``, ``cpu_initialization_period`` and
     ``initial_readiness_delay`` are the flags --horizontal-pod-autoscaler-... of the controller manager. ``behavior`` None is the
-    legacy way: 300 s of stabilisation downwards, at most double or 4 upwards. ``recommendations`` None: the first reconciliation
+    legacy way: 300 s of stabilisation downwards, at most double (``scale_up_limit_factor``) or 4 upwards. ``recommendations`` None: the first reconciliation
     notes the current replicas as one, as a controller that has just started does.
     """
 
@@ -83,6 +83,7 @@ class HorizontalPodAutoscaler:
     scale_down_events: list[ScaleEvent] = field(default_factory=list)
     conditions: dict[str, Condition] = field(default_factory=dict)
     last_scale_time: float | None = None
+    scale_up_limit_factor: float = 2.0
 
     def __post_init__(self) -> None:
         if self.min_replicas < 0:
@@ -126,6 +127,8 @@ class HorizontalPodAutoscaler:
         )
         if self.recommendations is None:
             self.recommendations = [Recommendation(current_replicas, now)]
+        if self.version.scale_from_zero != "condition":
+            self.conditions.pop("ScaledToZero", None)  # left from when the gate was on
         zeroed = self._scaled_to_zero()
         if current_replicas == 0 and not self._works_at_zero(zeroed):
             message = "scaling is disabled since the replica count of the target is zero"
@@ -178,7 +181,7 @@ class HorizontalPodAutoscaler:
             )
             held = ("ScaleDownStabilized", MESSAGES["ScaleDownStabilized"])
             limited = convert_desired_replicas_with_rules(
-                current_replicas, stabilized, self.min_replicas, self.max_replicas
+                current_replicas, stabilized, self.min_replicas, self.max_replicas, self.scale_up_limit_factor
             )
         else:
             up = scale_up_rules(self.behavior.scale_up)
@@ -254,12 +257,12 @@ class HorizontalPodAutoscaler:
         self._set("AbleToScale", True, "SucceededRescale", message)
         store_scale_event(self.behavior, current, desired, self.scale_up_events, self.scale_down_events, now)
         self.last_scale_time = now
-        if self.version.scale_from_zero != "condition":
-            self.conditions.pop("ScaledToZero", None)
-        elif current > 0 and desired == 0 and self.min_replicas == 0 and self._has_object_or_external():
-            self._set("ScaledToZero", True, "ScaledToZero", "the HPA controller scaled the workload to zero")
-        else:
-            self._set("ScaledToZero", False, "NotScaledToZero", "the HPA controller did not scale the workload to zero")
+        if self.version.scale_from_zero == "condition":
+            if current > 0 and desired == 0 and self.min_replicas == 0 and self._has_object_or_external():
+                self._set("ScaledToZero", True, "ScaledToZero", "the HPA controller scaled the workload to zero")
+            else:
+                not_zero = "the HPA controller did not scale the workload to zero"
+                self._set("ScaledToZero", False, "NotScaledToZero", not_zero)
         return HpaDecision(
             desired, True, reason, dict(self.conditions), error, raw, stabilized, metric, proposals=proposals
         )

@@ -131,16 +131,22 @@ def _record(recommendations: list[Recommendation], place: int | None, recommenda
         recommendations[place] = recommendation
 
 
-def calculate_scale_up_limit(current_replicas: int) -> int:
-    """The legacy limit, without ``behavior``: double, but 4 at least."""
-    return max(2 * current_replicas, 4)
+def calculate_scale_up_limit(
+    current_replicas: int, scale_up_limit_factor: float = 2.0, scale_up_limit_minimum: float = 4.0
+) -> int:
+    """The legacy limit, without ``behavior``: double, but 4 at least. (Kubernetes' own tests set the factor to 8.)"""
+    return int(max(scale_up_limit_factor * current_replicas, scale_up_limit_minimum))
 
 
 def convert_desired_replicas_with_rules(
-    current_replicas: int, desired_replicas: int, min_replicas: int, max_replicas: int
+    current_replicas: int,
+    desired_replicas: int,
+    min_replicas: int,
+    max_replicas: int,
+    scale_up_limit_factor: float = 2.0,
 ) -> Limited:
     """Without ``behavior``: no fewer than the minimum, no more than the maximum and :func:`calculate_scale_up_limit`."""
-    limit = calculate_scale_up_limit(current_replicas)
+    limit = calculate_scale_up_limit(current_replicas, scale_up_limit_factor)
     highest, reason = (limit, "ScaleUpLimit") if max_replicas > limit else (max_replicas, "TooManyReplicas")
     if desired_replicas < min_replicas:
         return _limited(min_replicas, "TooFewReplicas")

@@ -187,7 +187,7 @@ def test_scale_events(case: dict[str, Any], up: bool) -> None:
 
 @pytest.mark.parametrize("case", WHOLE, ids=name_of)
 def test_one_reconciliation(case: dict[str, Any]) -> None:
-    targets = ("type", "name", "average_utilization", "average_value", "value")
+    targets = ("type", "name", "average_utilization", "average_value", "value", "container")
     specs = [MetricSpec(**{key: metric[key] for key in targets if key in metric}) for metric in case["metrics"]]
     readings: list[Any] = [
         MetricsError(metric["fails"])
@@ -207,14 +207,21 @@ def test_one_reconciliation(case: dict[str, Any]) -> None:
         version=version_of(case),
         recommendations=None if log is None else [Recommendation(replicas, NOW - age) for replicas, age in log],
         conditions={name: Condition(*given) for name, given in case.get("initial", {}).items()},
+        scale_up_events=events_of(case.get("up_events")),
+        scale_down_events=events_of(case.get("down_events")),
+        scale_up_limit_factor=case.get("scale_up_limit_factor", 2.0),
     )
-    decision = hpa.reconcile(NOW, case["current"], readings, pods_of({"request": 1000} | case))
+    decision = hpa.reconcile(
+        NOW, case["current"], readings, pods_of({"request": 1000} | case), case.get("status_replicas")
+    )
     expected = case["expect"]
     assert decision.replicas == expected["replicas"]
     assert decision.rescaled == (expected["replicas"] != case["current"])
     assert (decision.error is not None) == expected.get("error", False)
     for key in ("raw", "stabilized", "reason"):
         assert getattr(decision, key) == expected.get(key, getattr(decision, key)), key
+    if "utilization" in expected:
+        assert decision.proposals[0].utilization == expected["utilization"]
     for name, given in expected.get("conditions", {}).items():
         condition = decision.conditions.get(name)
         assert (None if condition is None else [condition.status, condition.reason]) == given, name
