@@ -7,7 +7,7 @@ controllers/keda/hpa.go; commits 8b4f083 (2.x of 2025) and 03b6a23 (its tests, 2
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 from sim.control.scaling.hpa import HorizontalPodAutoscaler, HpaDecision
@@ -60,7 +60,8 @@ class ScaledObject:
     """A ScaledObject's spec, with KEDA's defaults. ``creation_timestamp`` starts the initial cooldown.
 
     ``idle_replica_count`` must be below ``min_replica_count``; KEDA documents 0 as the only one that works, since at any other the HPA
-    raises it to its minimum. ``paused``, ``paused_scale_in``, ``paused_scale_out``, ``force_activation`` are annotations.
+    raises it to its minimum. The rest are annotations: ``paused`` stops KEDA and its HPA, ``paused_replicas`` does so at that many
+    replicas, ``paused_scale_in`` and ``paused_scale_out`` one direction of both, ``force_activation`` counts as an active trigger.
     """
 
     min_replica_count: int = 0
@@ -75,6 +76,7 @@ class ScaledObject:
     paused_scale_in: bool = False
     paused_scale_out: bool = False
     force_activation: bool = False
+    paused_replicas: int | None = None
 
     def __post_init__(self) -> None:
         low, high, idle = self.min_replica_count, self.max_replica_count, self.idle_replica_count
@@ -86,9 +88,16 @@ class ScaledObject:
             raise ValueError(f"idle_replica_count {idle} must be at least 0 and less than min_replica_count, {low}")
         if self.polling_interval <= 0:
             raise ValueError(f"polling_interval {self.polling_interval:g} must be greater than 0")
+        if self.paused_replicas is not None and self.paused_replicas < 0:
+            raise ValueError(f"paused_replicas {self.paused_replicas} must not be negative")
         for name in ("cooldown_period", "initial_cooldown_period"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name):g} must not be negative")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether neither KEDA nor the HPA works: it is paused, at some number of replicas or at those there are."""
+        return self.paused or self.paused_replicas is not None
 
     @property
     def hpa_min_replicas(self) -> int:
@@ -128,8 +137,9 @@ def request_scale(
 ) -> ScaleResult:
     """One poll of the executor. ``active``: any trigger is; ``error``: any could not be read."""
     spec, last = scaled_object, last_active_time
-    if spec.paused:
-        return ScaleResult(None, last, None, "ScaledObjectPaused")
+    if spec.stopped:
+        wanted = None if spec.paused_replicas == current_replicas else spec.paused_replicas
+        return ScaleResult(wanted, last, None, "ScaledObjectPaused")
     if active or spec.force_activation:
         idling = spec.idle_replica_count is not None and current_replicas < spec.min_replica_count
         if idling or current_replicas == 0:
@@ -245,7 +255,7 @@ class Keda:
             self.scaled_object.max_replica_count,
             self.scaled_object.hpa_min_replicas,
             [_metric(trigger) for trigger in self.triggers],
-            self.behavior,
+            _paused(self.behavior, self.scaled_object),
             self.tolerance,
             self.downscale_stabilization,
         )
@@ -268,7 +278,12 @@ class Keda:
         pods: Sequence[Pod] = (),
         status_replicas: int | None = None,
     ) -> HpaDecision:
-        """One round of the HPA, which asks KEDA for the metrics then. Failures are counted here; at 0 replicas it does not ask."""
+        """One round of the HPA, which asks KEDA for the metrics then. Failures are counted here; at 0 replicas it does not ask.
+
+        While the ScaledObject is paused there is no HPA: nothing is decided.
+        """
+        if self.scaled_object.stopped:
+            return HpaDecision(current_replicas, False, "", {})
         if current_replicas == 0:
             return self.hpa.reconcile(now, 0, [None] * len(self.triggers), pods, status_replicas)
         ready = sum(1 for pod in pods if pod.ready and pod.phase == "Running" and not pod.deleted)
@@ -288,6 +303,17 @@ class Keda:
             else:
                 readings.append(int(metric.value * 1000))  # KEDA cuts where Kubernetes rounds up
         return self.hpa.reconcile(now, current_replicas, readings, pods, status_replicas)
+
+
+def _paused(behavior: Behavior | None, spec: ScaledObject) -> Behavior | None:
+    """``behavior`` with the paused directions disabled, as KEDA writes it into the HPA."""
+    if spec.paused_scale_in:
+        behavior = behavior or Behavior()
+        behavior = replace(behavior, scale_down=replace(behavior.scale_down, select_policy="Disabled"))
+    if spec.paused_scale_out:
+        behavior = behavior or Behavior()
+        behavior = replace(behavior, scale_up=replace(behavior.scale_up, select_policy="Disabled"))
+    return behavior
 
 
 def _metric(trigger: Trigger) -> MetricSpec:

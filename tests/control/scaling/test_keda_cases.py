@@ -100,6 +100,20 @@ def test_a_failing_trigger_falls_back_after_the_threshold_and_the_hpa_follows() 
     assert keda.health[0].failures == 0
 
 
+def test_pauses_reach_the_hpa() -> None:
+    """controllers/keda/hpa.go newHPAForScaledObject: a paused direction is selectPolicy Disabled; a paused object has no HPA."""
+    wide = {"min_replica_count": 1, "max_replica_count": 9}
+    free = Keda(ScaledObject(**wide), [Trigger(threshold=10)], downscale_stabilization=0)
+    up_only = Keda(ScaledObject(**wide, paused_scale_in=True), [Trigger(threshold=10)], downscale_stabilization=0)
+    down_only = Keda(ScaledObject(**wide, paused_scale_out=True), [Trigger(threshold=10)], downscale_stabilization=0)
+    none = Keda(ScaledObject(**wide, paused_replicas=4), [Trigger(threshold=10)], downscale_stabilization=0)
+    pairs = [
+        [keda.sync(now, 4, [value]).replicas for now, value in ((0, 40.0), (15, 10.0), (30, 60.0))]
+        for keda in (free, up_only, down_only, none)
+    ]
+    assert pairs == [[4, 1, 6], [4, 4, 6], [4, 1, 4], [4, 4, 4]]
+
+
 def test_the_hpa_does_nothing_at_zero_and_asks_for_nothing() -> None:
     keda = Keda(ScaledObject(fallback=Fallback(0, 6)), [Trigger(threshold=10)])
     decision = keda.sync(0.0, 0, [None])
