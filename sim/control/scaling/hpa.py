@@ -65,8 +65,8 @@ class HorizontalPodAutoscaler:
 
     ``max_replicas`` is required, as in Kubernetes. ``tolerance``, ``downscale_stabilization``, ``cpu_initialization_period`` and
     ``initial_readiness_delay`` are the flags --horizontal-pod-autoscaler-... of the controller manager. ``behavior`` None is the
-    legacy way: 300 s of stabilisation downwards, at most double (``scale_up_limit_factor``) or 4 upwards. ``recommendations`` None: the first reconciliation
-    notes the current replicas as one, as a controller that has just started does.
+    legacy way: 300 s of stabilisation downwards, at most double (``scale_up_limit_factor``) or 4 upwards. ``recommendations``
+    None: the first reconciliation notes the current replicas as one, as a controller that has just started does.
     """
 
     max_replicas: int

@@ -1,7 +1,7 @@
 """Pods as the HPA sees them: who counts as ready, who is missing or not to be trusted, and what their metrics amount to.
 
 Quantities are whole milli-units, as in the real controller (500 = half a core, 20000 = 20 requests a second), so that its integer
-divisions come out the same; :func:`milli` makes them. Times are seconds on any clock, ``now`` on the same one.
+divisions come out the same; :func:`milli` and :func:`quantity` make them. Times are seconds on any clock, ``now`` on the same one.
 Source: kubernetes/kubernetes pkg/controller/podautoscaler/replica_calculator.go (groupPods, calculateRequests) and
 metrics/utilization.go.
 """
@@ -9,8 +9,10 @@ metrics/utilization.go.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TypeAlias
 
 from sim.control.scaling.hpa_version import CURRENT, HpaVersion
@@ -29,8 +31,10 @@ __all__ = [
     "metric_usage_ratio",
     "milli",
     "pod_requests",
+    "quantity",
     "ready_pods",
     "resource_utilization_ratio",
+    "whole",
 ]
 
 MAX_INT32 = 2**31 - 1
@@ -95,6 +99,31 @@ def milli(value: float) -> int:
     return math.ceil(round(value * 1000.0, 6))
 
 
+_SUFFIXES = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {f"{prefix}i": 1024**power for power, prefix in enumerate("KMGTPE", start=1)}
+_QUANTITY = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|([KMGTPE]i|[numkMGTPE]?))")
+
+
+def quantity(text: str) -> int:
+    """A Kubernetes quantity as a manifest writes it, ``"500m"``, ``"15"``, ``"1.5Gi"``, ``"1e3"``, in milli-units, rounded up."""
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"quantity {text!r} must be a number with a suffix such as m, k, M, Ki or Mi, or with none")
+    digits, exponent, suffix = match.groups()
+    number = Decimal(digits + (exponent or ""))
+    scale = Decimal(_BINARY[suffix]) if suffix in _BINARY else Decimal(10) ** _SUFFIXES[suffix or ""]
+    return math.ceil(number * scale * 1000)
+
+
+def whole(value: float, what: str) -> int:
+    """``value`` as whole milli-units. ValueError where it is a fraction, which would be cut where the real controller does not."""
+    if isinstance(value, int):
+        return value
+    if not math.isfinite(value) or value != int(value):
+        raise ValueError(f"{what} {value:g} must be whole milli-units; milli({value:g}) makes them of units")
+    return int(value)
+
+
 def quotient(a: int, b: int) -> int:
     """Integer division as in Go: towards zero."""
     whole = abs(a) // abs(b)
@@ -135,7 +164,7 @@ def _warming_up(pod: Pod, metric: PodMetric | int, now: float, period: float, de
     if pod.ready is None or pod.start_time is None:
         return True
     if pod.start_time + period > now:  # a sample must lie wholly after it became ready
-        if isinstance(metric, int):
+        if not isinstance(metric, PodMetric):
             metric = PodMetric(metric, now)
         return not pod.ready or metric.timestamp < pod.ready_transition + metric.window
     return not pod.ready and pod.start_time + delay > pod.ready_transition  # it was never ready
@@ -148,7 +177,7 @@ def pod_requests(pods: Sequence[Pod], resource: str, container: str = "") -> dic
 
 def _request(pod: Pod, resource: str, container: str) -> int:
     if not container and pod.request is not None:
-        return pod.request
+        return whole(pod.request, f"request of pod {pod.name}")
     if container and container not in pod.containers:
         raise MetricsError(f"container {container} not found in Pod {pod.name}")
     named = {container: pod.containers[container]} if container else pod.containers
@@ -156,7 +185,7 @@ def _request(pod: Pod, resource: str, container: str) -> int:
     for name, request in named.items():
         if request is None:
             raise MetricsError(f"missing request for {resource} in container {name} of Pod {pod.name}")
-        total += request
+        total += whole(request, f"request of container {name} of pod {pod.name}")
     if not named:
         raise MetricsError(f"missing request for {resource} in Pod {pod.name}")
     return total
@@ -172,7 +201,7 @@ def ready_pods(pods: Sequence[Pod]) -> int:
 def usable(metrics: PodMetrics, without: Collection[str]) -> dict[str, int]:
     """The values of ``metrics`` but those of pods ``without``. MetricsError when none is left."""
     values = {
-        name: metric if isinstance(metric, int) else metric.value
+        name: whole(metric.value if isinstance(metric, PodMetric) else metric, f"metric of pod {name}")
         for name, metric in metrics.items()
         if name not in without
     }

@@ -24,6 +24,7 @@ from sim.control.scaling.hpa_pods import (
     ready_pods,
     resource_utilization_ratio,
     usable,
+    whole,
 )
 from sim.control.scaling.hpa_version import CURRENT, HpaVersion
 
@@ -168,6 +169,8 @@ class ReplicaCalculator:
         return groups, usable(metrics, dropped)
 
     def _plain(self, current: int, target: int, groups: Groups, values: dict[str, int]) -> Proposal:
+        target = whole(target, "target")
+
         def measure(known: dict[str, int]) -> tuple[float, None, int]:
             ratio, usage = metric_usage_ratio(known, target)
             return ratio, None, usage
@@ -221,6 +224,7 @@ class ReplicaCalculator:
         return answer(replicas, "usage-with-missing")
 
     def _of_ready(self, current: int, target: int, pods: Sequence[Pod], usage: int) -> Proposal:
+        target, usage = whole(target, "target"), whole(usage, "usage")
         ratio = float(usage) / float(target)
         if current == 0:  # neither tolerance nor ready pods: from zero, or not
             return Proposal(_whole(ratio), usage, ratio, "usage")
@@ -229,6 +233,7 @@ class ReplicaCalculator:
         return Proposal(_whole(ratio * ready_pods(pods)), usage, ratio, "usage")
 
     def _per_pod(self, status: int, target: int, usage: int) -> Proposal:
+        target, usage = whole(target, "target"), whole(usage, "usage")
         capacity = float(target) * status
         ratio = usage / capacity if capacity else (math.nan if usage == 0 else math.copysign(math.inf, usage))
         mean = (

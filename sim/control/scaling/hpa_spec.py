@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-from sim.control.scaling.hpa_pods import MetricsError, Pod, PodMetric, PodMetrics
+from sim.control.scaling.hpa_pods import MetricsError, Pod, PodMetric, PodMetrics, whole
 from sim.control.scaling.hpa_replicas import Proposal, ReplicaCalculator
 
 __all__ = ["DEFAULT_METRICS", "TYPES", "MetricSpec", "Reading"]
@@ -133,8 +133,8 @@ def _by_pod(reading: Reading, spec: MetricSpec) -> PodMetrics:
 def _values(reading: Reading, spec: MetricSpec) -> Sequence[int]:
     if reading is None:
         return ()
-    if isinstance(reading, int):
-        return (reading,)
+    if isinstance(reading, (int, float)):
+        return (whole(reading, f"metric {spec.name}"),)
     if isinstance(reading, Mapping) or not isinstance(reading, Sequence):
         raise ValueError(f"metric {spec.name!r}: an {spec.type} metric is read as values, not as {reading!r}")
     return reading

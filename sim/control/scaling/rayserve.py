@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 CONTROL_LOOP_INTERVAL: Final = 0.1
+_UNBOUNDED: Final = 2**31 - 1
 _EPSILON: Final = 1e-6  # seconds that may be missing from a delay: differences of clock readings are not exact
 
 DelayUnit = Literal["wall-clock", "iterations"]
@@ -250,14 +251,16 @@ class RayServePolicy:
     ) -> int:
         """The new target. ``num_running_replicas`` sets the ratio, ``target_num_replicas`` is what a delay is measured against.
 
-        ``bounded``: clip the answer to the bounds, as the controller does after the policy.
+        ``bounded``: within the bounds, as the controller has it. False: what the policy alone answers since pull request 61844; before,
+        it was bounded itself but for a start from zero.
         """
         config = self.config
         if num_running_replicas == 0:
             started = from_zero(config, total_num_requests, target_num_replicas)
             decision = target_num_replicas if started is None else started
         else:
-            desired = calculate_desired_num_replicas(config, total_num_requests, num_running_replicas)
+            bounds = (None, None) if bounded else (0, _UNBOUNDED)
+            desired = calculate_desired_num_replicas(config, total_num_requests, num_running_replicas, *bounds)
             decision = apply_delay_logic(
                 desired,
                 target_num_replicas,

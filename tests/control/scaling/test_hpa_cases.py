@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from sim.control.scaling import hpa_limits, hpa_version
 from sim.control.scaling.hpa import Condition, HorizontalPodAutoscaler
 from sim.control.scaling.hpa_behavior import Behavior, ScalingPolicy, ScalingRules, behavior_from
 from sim.control.scaling.hpa_limits import Recommendation, ScaleEvent
-from sim.control.scaling.hpa_pods import ZERO_TIME, MetricsError, Pod, PodMetric, group_pods
+from sim.control.scaling.hpa_pods import ZERO_TIME, MetricsError, Pod, PodMetric, group_pods, quantity
 from sim.control.scaling.hpa_replicas import ReplicaCalculator, Tolerances
 from sim.control.scaling.hpa_spec import MetricSpec
 from sim.control.scaling.hpa_version import HpaVersion
@@ -225,6 +226,42 @@ def test_one_reconciliation(case: dict[str, Any]) -> None:
     for name, given in expected.get("conditions", {}).items():
         condition = decision.conditions.get(name)
         assert (None if condition is None else [condition.status, condition.reason]) == given, name
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("500m", 500),
+        ("15", 15_000),
+        ("15.0", 15_000),
+        ("0.1", 100),
+        ("1.1", 1_100),
+        ("1k", 1_000_000),
+        ("200Mi", 209_715_200_000),  # karmada replica_calculator_test.go TestCalculatePodRequests
+        ("1e3", 1_000_000),
+        ("100u", 1),  # MilliValue rounds up
+        ("-2", -2_000),
+    ],
+)
+def test_quantities_are_read_as_manifests_write_them(text: str, expected: int) -> None:
+    """kubernetes/apimachinery pkg/api/resource: suffixes, and MilliValue."""
+    assert quantity(text) == expected
+
+
+def test_units_that_would_be_cut_are_refused() -> None:
+    calculator = ReplicaCalculator()
+    with pytest.raises(ValueError, match=re.escape("metric of pod p0 20.5 must be whole milli-units; milli(20.5)")):
+        calculator.pods_value(1, 15000, [Pod("p0")], {"p0": 20.5}, NOW)  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match=r"target 0\.5 must be whole milli-units"):
+        calculator.object_value(1, 0.5, [Pod("p0")], 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"request of pod p0 0\.5 must be whole"):
+        calculator.resource_utilization(1, 50, [Pod("p0", request=0.5)], {"p0": 1}, NOW)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="quantity '5 cores' must be a number with a suffix"):
+        quantity("5 cores")
+    assert (
+        calculator.pods_value(3, 15000, [Pod("a"), Pod("b"), Pod("c")], {"a": 20e3, "b": 10e3, "c": 30e3}, NOW).replicas
+        == 4
+    )  # type: ignore[dict-item]
 
 
 def test_there_are_enough_cases_and_each_says_where_it_comes_from() -> None:

@@ -187,6 +187,23 @@ def test_number_of_activators(case: dict[str, Any]) -> None:
     assert num_activators(case["ready"], spec) == case["want"]
 
 
+@cases("config")
+def test_configurations_are_accepted_and_refused_as_knative_does(case: dict[str, Any]) -> None:
+    given = case.get("given", {})
+    if "refused" in case:
+        with pytest.raises(ValueError, match=f"^{case['refused']}: .*must be"):
+            KpaConfig(**given)
+        return
+    config = KpaConfig(**given)
+    assert {key: getattr(config, key) for key in case["expect"]} == case["expect"]
+    assert all(getattr(config, key) == value for key, value in given.items())
+
+
+@cases("panic_window")
+def test_panic_windows(case: dict[str, Any]) -> None:
+    assert panic_window(case["stable"], case["percentage"]) == case["want"]
+
+
 def test_panic_window_is_whole_seconds_and_one_at_least() -> None:
     """metric.go MakeMetric: rounded to the second, a bucket at least."""
     assert [panic_window(60, 10), panic_window(45, 10), panic_window(6, 1), panic_window(60, 100)] == [6, 5, 1, 60]
