@@ -102,7 +102,7 @@ def test_a_failing_trigger_falls_back_after_the_threshold_and_the_hpa_follows() 
 
 def test_pauses_reach_the_hpa() -> None:
     """controllers/keda/hpa.go newHPAForScaledObject: a paused direction is selectPolicy Disabled; a paused object has no HPA."""
-    wide = {"min_replica_count": 1, "max_replica_count": 9}
+    wide: dict[str, Any] = {"min_replica_count": 1, "max_replica_count": 9}
     free = Keda(ScaledObject(**wide), [Trigger(threshold=10)], downscale_stabilization=0)
     up_only = Keda(ScaledObject(**wide, paused_scale_in=True), [Trigger(threshold=10)], downscale_stabilization=0)
     down_only = Keda(ScaledObject(**wide, paused_scale_out=True), [Trigger(threshold=10)], downscale_stabilization=0)
