@@ -19,7 +19,7 @@ from sim.kernel.drive import drive
 from sim.kernel.streams import generator
 from sim.testing.strategies import TICK, fleet_plans
 
-__all__ = ["Disturbance", "Script", "controlled_plans", "disturbances", "run"]
+__all__ = ["Disturbance", "Script", "controlled_plans", "disturbances", "moments", "run"]
 
 _ADMISSION: list[tuple[str, dict[str, Any]]] = [
     ("token-bucket", {"rate": 40.0, "burst": 2}),
@@ -85,7 +85,7 @@ def _terms(draw: st.DrawFn, seed: int) -> Terms:
         queue_timeout=draw(st.one_of(_seconds(), st.just(4.0))),
         per_replica=draw(st.sampled_from([None, None, 1, 2, 4])),
         outlier=outlier,
-        on_loss=draw(st.sampled_from(["fail", "retry", "migrate", "migrate"])),
+        on_loss=draw(st.sampled_from(["fail", "retry", "migrate", "migrate", "migrate"])),
         resends=draw(st.sampled_from([0, 1, 3, 3])),
         connect_timeout=draw(_seconds(4)),
         overhead=draw(st.sampled_from([0.0, 0.0, TICK, on_grid(0.003)])),
@@ -206,22 +206,26 @@ class Disturbance:
 _DONE = ("create", "ready", "ready", "close", "close", "kill", "pace", "cut", "cut", "restore", "look", *["strike"] * 4)
 
 
-@st.composite
-def disturbances(draw: st.DrawFn, plan: FleetPlan, most: int = 12) -> list[Disturbance]:
-    """In order; many at the very moments of arrivals, of first tokens and of ends in a run without any."""
+def moments(plan: FleetPlan) -> st.SearchStrategy[float]:
+    """Times in a run of the plan; many the very moments of its arrivals, first tokens and ends, when nothing disturbs it."""
     ledger = fleet.simulate(plan)
     times = {
         time for column in (ledger.arrival, ledger.first_token, ledger.end) for time in column if 0.0 <= time < inf
     }
-    last = max(times, default=1.0)
-    moments = st.one_of(
+    return st.one_of(
         st.sampled_from(sorted(times) or [0.0]),
         st.integers(0, 64).map(lambda ticks: ticks * TICK),
-        st.floats(0.0, last).map(on_grid),
+        st.floats(0.0, max(times, default=1.0)).map(on_grid),
     )
+
+
+@st.composite
+def disturbances(draw: st.DrawFn, plan: FleetPlan, most: int = 12) -> list[Disturbance]:
+    """In order, many of them at one moment."""
+    times = moments(plan)
     found = []
     for _ in range(draw(st.integers(1, most))):
-        when = draw(moments)
+        when = draw(times)
         for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
             factor = draw(st.sampled_from([0.5, 1.0, 3.0]))
             found.append(Disturbance(when, draw(st.sampled_from(_DONE)), draw(st.integers(0, 7)), factor))
