@@ -23,11 +23,11 @@ _NAMES: dict[str, str] = {
         " convert_desired_replicas_with_rules get_replicas_change_per_period mark_scale_events_outdated"
         " stabilize_recommendation stabilize_recommendation_with_behaviors store_scale_event"
     ),
-    "scaling.hpa_pods": "MetricsError Pod PodMetric group_pods milli",
+    "scaling.hpa_pods": "MetricsError Pod PodMetric group_pods milli quantity",
     "scaling.hpa_replicas": "Proposal ReplicaCalculator Tolerances",
     "scaling.hpa_spec": "MetricSpec Reading",
     "scaling.hpa_version": "CURRENT V2BETA2 HpaVersion",
-    "scaling.keda": "Fallback Keda ScaledObject Trigger get_metrics_with_fallback is_active request_scale",
+    "scaling.keda": "Fallback Health Keda ScaledObject Trigger get_metrics_with_fallback is_active request_scale",
     "scaling.keda_adapter": "KedaScaler",
     "scaling.kpa": "KpaScaler",
     "scaling.kpa_config": "KpaConfig panic_window resolve_initial_scale resolve_metric_target",
