@@ -5,11 +5,19 @@ Reproduces WindowedLimit, ImmutableAverageSampleWindow and ImmutablePercentileSa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor
 
 from sim.control.limits.limit import Limit, nanoseconds
 
-__all__ = ["WindowedLimit"]
+__all__ = ["WindowedLimit", "tracked_rtt"]
+
+
+def tracked_rtt(rtts: Sequence[int], percentile: float | None = None) -> int:
+    """What a window makes of its round-trip times, in whole nanoseconds: their mean, cut, or a percentile, 0 to 1, of them."""
+    if percentile is None:
+        return sum(rtts) // len(rtts)
+    return sorted(rtts)[max(1, floor(len(rtts) * percentile + 0.5)) - 1]
 
 
 class WindowedLimit:
@@ -80,10 +88,5 @@ class WindowedLimit:
             self._rtts, self._inflight, self._dropped = [], 0, False
             self._next = end + min(max(min(rtts) * 2, self._min_window), self._max_window)
             if len(rtts) >= self.window_size:
-                self.delegate.on_sample(start, self._tracked(rtts) / 1e9, most, dropped)
+                self.delegate.on_sample(start, tracked_rtt(rtts, self.percentile) / 1e9, most, dropped)
         return self.limit
-
-    def _tracked(self, rtts: list[int]) -> int:
-        if self.percentile is None:
-            return sum(rtts) // len(rtts)
-        return sorted(rtts)[max(1, floor(len(rtts) * self.percentile + 0.5)) - 1]

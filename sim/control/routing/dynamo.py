@@ -1,7 +1,8 @@
 """NVIDIA Dynamo's KV router: the cost of each worker, and the choice among costs.
 
 Source: ai-dynamo/dynamo lib/kv-router/src/scheduling/selector.rs (0.4 to 1.0): cost = overlap_score_weight · potential prefill blocks +
-potential decode blocks; lib/llm/src/kv_router/scheduler.rs (before 0.3): the logit 2·overlap - usage - waiting.
+potential decode blocks; the same since mid 2026, with credits for what is cached where: :func:`worker_logit`;
+lib/llm/src/kv_router/scheduler.rs (before 0.3): the logit 2·overlap - usage - waiting.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ __all__ = [
     "softmax_probabilities",
     "softmax_sample",
     "worker_costs",
+    "worker_logit",
 ]
 
 
@@ -72,6 +74,60 @@ def worker_costs(
         decode = math.floor(prefill) if blocks is None else blocks
         costs.append(overlap_score_weight * prefill + decode)
     return costs
+
+
+def worker_logit(
+    isl_tokens: int,
+    *,
+    device_overlap_blocks: float = 0.0,
+    cached_tokens: int = 0,
+    active_prefill_tokens: int | None = 0,
+    decode_blocks: int = 0,
+    active_requests: int = 0,
+    host_overlap_blocks: int = 0,
+    disk_overlap_blocks: int = 0,
+    shared_beyond_blocks: int = 0,
+    min_active_prefill_tokens: int = 0,
+    block_size: int = 16,
+    overlap_score_credit: float = 1.0,
+    overlap_score_credit_decay: float = 0.0,
+    prefill_load_scale: float = 1.0,
+    host_cache_hit_weight: float = 0.75,
+    disk_cache_hit_weight: float = 0.25,
+    shared_cache_multiplier: float = 0.0,
+    decode_active_request_weight: float = 0.0,
+    track_prefill_tokens: bool = True,
+    decode_worker: bool = False,
+) -> float:
+    """The cost of one worker since mid 2026: prefill_load_scale · max(0, prefill blocks - credit) + decode blocks + weighted requests.
+
+    Prefill is what the worker has yet to prefill (``active_prefill_tokens``; None: no load is known of it) and the whole prompt; the
+    credit is ``overlap_score_credit`` · ``device_overlap_blocks``, and what lies on host, disk and (beyond the device's) in a shared
+    cache at their weights. ``overlap_score_credit_decay`` d divides the first credit by 1 + d · (prefill tokens above
+    ``min_active_prefill_tokens``, the least of all workers, over the prompt's, in blocks). ``cached_tokens`` count where they exceed the
+    prompt. ``decode_blocks``: those of the requests it serves and of this one. Without ``track_prefill_tokens`` there is no prefill; a
+    ``decode_worker`` has its credit taken from its decode blocks then. The least is the best.
+    """
+    if not track_prefill_tokens:
+        prefill = 0
+    elif active_prefill_tokens is None:
+        prefill = isl_tokens
+    else:
+        prefill = active_prefill_tokens + max(isl_tokens, cached_tokens)
+    decay = 1.0
+    if track_prefill_tokens and overlap_score_credit_decay > 0.0:
+        excess = max((active_prefill_tokens or 0) - min_active_prefill_tokens, 0) / block_size
+        decay = 1.0 / (1.0 + overlap_score_credit_decay * excess / -(-isl_tokens // block_size))
+    credit = (
+        overlap_score_credit * decay * device_overlap_blocks
+        + host_cache_hit_weight * host_overlap_blocks
+        + disk_cache_hit_weight * disk_overlap_blocks
+        + shared_cache_multiplier * shared_beyond_blocks
+    )
+    requests = decode_active_request_weight * active_requests
+    if decode_worker and not track_prefill_tokens and overlap_score_credit > 0.0:
+        return max(decode_blocks - credit, 0.0) + requests
+    return prefill_load_scale * max(prefill / block_size - credit, 0.0) + decode_blocks + requests
 
 
 def legacy_logits(

@@ -30,8 +30,13 @@ Draw = Callable[[], int]
 """Gives a random whole number, 0 or more."""
 
 
-def pick_n_choices(active: Sequence[int], draw: Draw, choice_count: int = 2) -> int:
-    """Envoy, equal weights: of ``choice_count`` hosts drawn (with repetition) the one with the fewest requests, the first of equals."""
+def pick_n_choices(active: Sequence[int], draw: Draw, choice_count: int = 2) -> int | None:
+    """Envoy, equal weights: of ``choice_count`` hosts drawn (with repetition) the one with the fewest requests, the first of equals.
+
+    ``active``: requests by host; None without hosts.
+    """
+    if not active:
+        return None
     chosen = draw() % len(active)
     for _ in range(choice_count - 1):
         sampled = draw() % len(active)
@@ -40,8 +45,13 @@ def pick_n_choices(active: Sequence[int], draw: Draw, choice_count: int = 2) -> 
     return chosen
 
 
-def pick_full_scan(active: Sequence[int], draw: Draw) -> int:
-    """Envoy's FULL_SCAN: the fewest requests of all, each of k equals with a chance of 1/k (a draw for each after the first)."""
+def pick_full_scan(active: Sequence[int], draw: Draw) -> int | None:
+    """Envoy's FULL_SCAN: the fewest requests of all, each of k equals with a chance of 1/k (a draw for each after the first).
+
+    None without hosts.
+    """
+    if not active:
+        return None
     chosen, ties = 0, 1
     for i in range(1, len(active)):
         if active[i] < active[chosen]:
@@ -202,6 +212,8 @@ class EnvoyLeastRequest:
                 self._schedule = WeightedLeastRequest(ones, self.active_request_bias, active, self._draw())
                 self._built = (fleet.version, len(active))
             return self._schedule.choose(active)
-        if self.selection_method == "full_scan":
-            return pick_full_scan(active, self._draw)
-        return pick_n_choices(active, self._draw, self.choice_count)
+        scan = self.selection_method == "full_scan"
+        chosen = pick_full_scan(active, self._draw) if scan else pick_n_choices(active, self._draw, self.choice_count)
+        if chosen is None:
+            raise ValueError("there are no replicas to choose from")
+        return chosen

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["effective_top_k", "pick_max_score", "pick_random", "pick_weighted_random"]
+__all__ = ["MaxScorePicker", "effective_top_k", "pick_max_score", "pick_random", "pick_weighted_random"]
 
 
 def _shuffled(size: int, generator: np.random.Generator) -> list[int]:
@@ -26,6 +26,33 @@ def pick_max_score(scores: Sequence[float], generator: np.random.Generator, max_
     order = _shuffled(len(scores), generator)
     order.sort(key=lambda i: -scores[i])  # stable, so ties stay shuffled
     return order[:count]
+
+
+class MaxScorePicker:
+    """``max-score-picker`` of llm-d-router since 2026: equal scores take turns, in place of chance.
+
+    Each tier of equal scores is turned by the count of turns so far, which starts anew when it reaches the tier's size. All pickers
+    of one gateway share that count there; here each has its own.
+    """
+
+    __slots__ = ("_turn", "max_num_of_endpoints")
+
+    def __init__(self, max_num_of_endpoints: int = 1) -> None:
+        self.max_num_of_endpoints = max_num_of_endpoints if max_num_of_endpoints > 0 else 1
+        self._turn = 0
+
+    def pick(self, scores: Sequence[float]) -> list[int]:
+        """The positions with the highest scores."""
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])
+        start = 0
+        while start < min(len(order), self.max_num_of_endpoints):
+            tier = [i for i in order if scores[i] == scores[order[start]]]
+            if len(tier) > 1:
+                turn = self._turn % len(tier)
+                self._turn = 0 if self._turn + 1 >= len(tier) else self._turn + 1
+                order[start : start + len(tier)] = tier[turn:] + tier[:turn]
+            start += len(tier)
+        return order[: self.max_num_of_endpoints]
 
 
 def pick_random(scores: Sequence[float], generator: np.random.Generator, max_num_of_endpoints: int = 1) -> list[int]:

@@ -1,4 +1,4 @@
-"""vLLM production-stack's router: round robin, by session, by prefix, by KV cache.
+"""vLLM production-stack's router: round robin, by session, by prefix, by KV cache, by KV cache and load.
 
 Source: vllm-project/production-stack src/vllm_router/routers/routing_logic.py and prefix/hashtrie.py; the ring is that of the package
 it uses, ultrabug/uhashring. Endpoints are named by URL; ``qps`` maps a URL to its rate, and lacks those never sent anything.
@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import md5
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from sim.control.routing.hashing import xxhash64
 
@@ -22,8 +22,11 @@ __all__ = [
     "RoundRobin",
     "UHashRing",
     "least_inflight",
+    "load_aware_score",
     "lowest_qps",
+    "relative_loads",
     "route_kv_aware",
+    "route_load_aware",
     "route_prefix_aware",
     "route_session",
 ]
@@ -172,12 +175,48 @@ def route_kv_aware(
     session_id: str | None,
     qps: Mapping[str, float],
     kv_aware_threshold: int = 2000,
+    holder: Literal["longest", "first"] = "longest",
 ) -> str:
-    """``kvaware``: the first endpoint of ``matched`` (tokens of the prompt it has cached, as the cache's controller answers).
+    """``kvaware``: one of ``matched``, the tokens of the prompt that each has cached, in the order the cache's controller answers.
 
-    Nobody has it, or the first has less than all but ``kv_aware_threshold`` tokens: as ``session``.
+    Of the endpoints that are there the one with the most (since mid 2026; the first of equals), or the first of ``matched``, there or
+    not (``holder="first"``, before). Nobody has it, or that one has less than all but ``kv_aware_threshold`` tokens: as ``session``.
     """
-    first = next(iter(matched), None)
-    if first is None or matched[first] < max(prompt_tokens - kv_aware_threshold, 0):
+    if holder == "first":
+        chosen = next(iter(matched), None)
+    else:
+        chosen = max((url for url in matched if url in endpoints), key=lambda url: matched[url], default=None)
+    if chosen is None or matched[chosen] < max(prompt_tokens - kv_aware_threshold, 0):
         return route_session(endpoints, session_id, qps)
-    return first
+    return chosen
+
+
+def relative_loads(endpoints: Sequence[str], inflight: Mapping[str, int]) -> dict[str, float]:
+    """(load - mean)/max(1, mean) of each endpoint; who is not in ``inflight`` (requests in prefill and decode) has none."""
+    loads = {url: inflight.get(url, 0) for url in endpoints}
+    mean = sum(loads.values()) / len(loads) if loads else 0.0
+    return {url: (load - mean) / max(1.0, mean) for url, load in loads.items()}
+
+
+def load_aware_score(matched_tokens: int, prompt_tokens: int, relative_load: float, beta: float = 1.0) -> float:
+    """The share of the prompt that is cached, 1 at most, less ``beta`` · ``relative_load``."""
+    return min(matched_tokens, prompt_tokens) / max(prompt_tokens, 1) - beta * relative_load
+
+
+def route_load_aware(
+    endpoints: Sequence[str],
+    prompt_tokens: int,
+    matched: Mapping[str, int],
+    inflight: Mapping[str, int],
+    beta: float = 1.0,
+) -> str | None:
+    """``loadaware`` (since mid 2026): the best :func:`load_aware_score` of all endpoints, the first by URL of equals.
+
+    None without endpoints. The router asks it only where somebody has some of the prompt cached; else it routes as ``session``.
+    """
+    relative = relative_loads(endpoints, inflight)
+
+    def score(url: str) -> float:
+        return load_aware_score(matched.get(url, 0), prompt_tokens, relative[url], beta)
+
+    return max(sorted(endpoints), key=score, default=None)

@@ -1,7 +1,9 @@
 """Scorers of the Gateway API inference extension (EPP) and of the llm-d scheduler: endpoints in, a score of 0 to 1 each out.
 
 Source: kubernetes-sigs/gateway-api-inference-extension pkg/epp/scheduling/framework/plugins/scorer, llm-d/llm-d-inference-scheduler
-pkg/epp/framework/plugins/scheduling/scorer. Scores are lists by position of the endpoints given; no endpoints, no scores.
+pkg/epp/framework/plugins/scheduling/scorer (since 2026 llm-d/llm-d-router). Scores are lists by position of the endpoints given; no
+endpoints, no scores. An endpoint never scraped (``updated`` None) has no score of its metrics, as in llm-d-router: 0 here, and it does
+not count for the least and the most; before, its zeros counted.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from sim.control.routing.endpoints import Endpoint
 __all__ = [
     "NoHitLru",
     "active_request_scores",
+    "context_length_filter",
     "context_length_scores",
     "kv_cache_utilization_scores",
     "load_aware_scores",
@@ -23,33 +26,34 @@ __all__ = [
     "queue_scores",
     "running_requests_size_scores",
     "session_affinity_scores",
+    "token_load_scores",
     "weighted_sum",
 ]
 
 
-def _relative(values: Sequence[int]) -> list[float]:
-    """1 for the least, 0 for the most, linear between; 1 for all when they are equal."""
-    if not values:
-        return []
-    least, most = min(values), max(values)
-    if least == most:
-        return [1.0] * len(values)
-    return [(most - value) / (most - least) for value in values]
+def _relative(values: Sequence[int | None]) -> list[float]:
+    """1 for the least, 0 for the most, linear between; 1 for all when they are equal. 0 for None."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return [0.0] * len(values)
+    least, most = min(known), max(known)
+    width = most - least
+    return [0.0 if value is None else 1.0 if width == 0 else (most - value) / width for value in values]
 
 
 def queue_scores(endpoints: Sequence[Endpoint]) -> list[float]:
     """``queue-scorer``: waiting requests, relative to the least and the most of them."""
-    return _relative([endpoint.waiting for endpoint in endpoints])
+    return _relative([None if endpoint.updated is None else endpoint.waiting for endpoint in endpoints])
 
 
 def running_requests_size_scores(endpoints: Sequence[Endpoint]) -> list[float]:
     """``running-requests-size-scorer``: as the queue scorer, of running requests."""
-    return _relative([endpoint.running for endpoint in endpoints])
+    return _relative([None if endpoint.updated is None else endpoint.running for endpoint in endpoints])
 
 
 def kv_cache_utilization_scores(endpoints: Sequence[Endpoint]) -> list[float]:
     """``kv-cache-utilization-scorer``: the share of the KV cache that is free."""
-    return [1.0 - endpoint.kv_usage for endpoint in endpoints]
+    return [0.0 if endpoint.updated is None else 1.0 - endpoint.kv_usage for endpoint in endpoints]
 
 
 def load_aware_scores(endpoints: Sequence[Endpoint], threshold: int = 128) -> list[float]:
@@ -63,11 +67,9 @@ def active_request_scores(
 ) -> list[float]:
     """``active-request-scorer`` of llm-d: (most - active)/most times ``max_busy_score``; 1 at or under ``idle_threshold``.
 
-    llm-d's page gives 1.0 as the default of ``max_busy_score``, but a plugin configured without it runs with 0.0 (every busy
-    endpoint scores 0): its factory does not tell an absent value from a zero.
-
-    ``most`` is the largest count the gateway tracks, of all endpoints, filtered ones too; None: the largest of those given. A
-    negative ``idle_threshold``, or a ``max_busy_score`` outside 0 to 1, means its default, as there.
+    ``most`` is the largest count: of those given (None), as in llm-d-router, before of all endpoints that the gateway tracks, filtered
+    ones too. A negative ``idle_threshold``, or a ``max_busy_score`` outside 0 to 1, means its default, as there. For some releases a
+    plugin configured without ``max_busy_score`` ran with 0.0 (every busy endpoint scored 0): its factory took absent for zero.
     """
     idle = max(idle_threshold, 0)
     scale = max_busy_score if 0.0 <= max_busy_score <= 1.0 else 1.0
@@ -100,11 +102,46 @@ def session_affinity_scores(endpoints: Sequence[Endpoint], previous: str | None)
     return [1.0 if endpoint.name == previous else 0.0 for endpoint in endpoints]
 
 
-def prefix_cache_scores(endpoints: Sequence[Endpoint], matched: Mapping[str, int], total: int) -> list[float]:
-    """``prefix-cache-scorer``: the share of the prompt's ``total`` blocks that each endpoint (by name) is thought to hold; 0 of 0."""
+def prefix_cache_scores(
+    endpoints: Sequence[Endpoint],
+    matched: Mapping[str, int],
+    total: int,
+    match_length_weight: float = 0.0,
+    match_length_scale_tokens: int = 8192,
+    block_size: int = 16,
+) -> list[float]:
+    """``prefix-cache-scorer``: the share of the prompt's ``total`` blocks that each endpoint (by name) is thought to hold; 0 of 0.
+
+    Since 2026 ``match_length_weight`` of the score may go to the length matched: min(1, blocks · ``block_size`` (tokens) over
+    ``match_length_scale_tokens``) squared. ValueError where a parameter is out of range.
+    """
+    if not 0.0 <= match_length_weight <= 1.0:
+        raise ValueError(f"match_length_weight must be within 0 to 1, not {match_length_weight}")
+    if match_length_scale_tokens <= 0:
+        raise ValueError(f"match_length_scale_tokens must be positive, not {match_length_scale_tokens}")
     if total == 0:
         return [0.0] * len(endpoints)
-    return [matched.get(endpoint.name, 0) / total for endpoint in endpoints]
+    blocks = [matched.get(endpoint.name, 0) for endpoint in endpoints]
+    lengths = [min(1.0, count * block_size / match_length_scale_tokens) ** 2 for count in blocks]
+    return [
+        match_length_weight * length + (1.0 - match_length_weight) * count / total
+        for count, length in zip(blocks, lengths, strict=True)
+    ]
+
+
+def token_load_scores(
+    endpoints: Sequence[Endpoint], request_tokens: int | Sequence[int] = 0, queue_threshold_tokens: int = 4194304
+) -> list[float]:
+    """``token-load-scorer`` of llm-d: 1 with no tokens in flight, down to 0 at ``queue_threshold_tokens`` (not positive: its default).
+
+    Counted are ``active_tokens`` and ``request_tokens``, what the request would add: to all alike, or by endpoint.
+    """
+    limit = queue_threshold_tokens if queue_threshold_tokens > 0 else 4194304
+    added = [request_tokens] * len(endpoints) if isinstance(request_tokens, int) else request_tokens
+    return [
+        1.0 - min(max(endpoint.active_tokens + tokens, 0), limit) / limit
+        for endpoint, tokens in zip(endpoints, added, strict=True)
+    ]
 
 
 class NoHitLru:
@@ -178,6 +215,16 @@ def context_length_scores(endpoints: Sequence[Endpoint], context_length: int) ->
         return 0.3 + raw * 0.7
 
     return [score(endpoint.context_range) for endpoint in endpoints]
+
+
+def context_length_filter(endpoints: Sequence[Endpoint], context_length: int) -> list[int]:
+    """``context-length-aware`` with ``enableFiltering``: positions of endpoints whose label holds ``context_length``, or without one."""
+    kept = []
+    for i, endpoint in enumerate(endpoints):
+        bounds = (0, context_length) if endpoint.context_range is None else _context_range(endpoint.context_range)
+        if bounds is not None and bounds[0] <= context_length <= bounds[1]:
+            kept.append(i)
+    return kept
 
 
 def weighted_sum(scored: Sequence[tuple[float, Sequence[float]]], size: int) -> list[float]:

@@ -14,8 +14,8 @@ from sim.control.limits.gradient import GradientController
 from sim.control.limits.histogram import Histogram
 from sim.control.limits.limit import FixedLimit, Limit
 from sim.control.limits.netflix import AIMDLimit, ExpAvgMeasurement, Gradient2Limit, VegasLimit
-from sim.control.limits.partitions import PartitionedLimiter
-from sim.control.limits.windowed import WindowedLimit
+from sim.control.limits.partitions import PartitionedLimiter, SimpleLimiter
+from sim.control.limits.windowed import WindowedLimit, tracked_rtt
 from tests.paths import DATA
 
 CASES = yaml.safe_load((DATA / "control" / "adaptive_cases.yaml").read_text())
@@ -131,9 +131,29 @@ def average(case: dict[str, Any]) -> None:
         assert made.add(value) == pytest.approx(expected, abs=0.1 if value == 100 else 0.01)
 
 
+def bypass(given: dict[str, Any]) -> Any:
+    return (lambda name: name == given["bypass"]) if "bypass" in given else None
+
+
+def simple(case: dict[str, Any]) -> None:
+    limiter = SimpleLimiter(FixedLimit(case["simple"]["limit"]), bypass(case["simple"]))
+    for step in case["steps"]:
+        for _ in range(step.get("times", 1)):
+            if "acquire" in step:
+                assert limiter.acquire(step["acquire"]) is step["ok"], step
+        if "release" in step:
+            limiter.release(step["release"])
+        assert limiter.inflight == step.get("inflight", limiter.inflight), step
+
+
+def tracked(case: dict[str, Any]) -> None:
+    for rtts, percentile, expected in case["tracked"]:
+        assert tracked_rtt(rtts, percentile) == expected
+
+
 def partitions(case: dict[str, Any]) -> None:
     limit = FixedLimit(case["partitions"]["limit"])
-    limiter = PartitionedLimiter(limit, case["partitions"]["shares"])
+    limiter = PartitionedLimiter(limit, case["partitions"]["shares"], bypass(case["partitions"]))
     for step in case["steps"]:
         for _ in range(step.get("times", 1)):
             if "acquire" in step:
@@ -150,7 +170,7 @@ def partitions(case: dict[str, Any]) -> None:
             assert limiter.inflight == step["inflight"], step
 
 
-KINDS = (gradient, vegas, gradient2, aimd, windowed, average, partitions)
+KINDS = (gradient, vegas, gradient2, aimd, windowed, average, partitions, simple, tracked)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])

@@ -60,7 +60,11 @@ def test_case(case: dict[str, Any]) -> None:
     if "gate" in case:
         gate(case)
     else:
-        lines(line(case["order"]) if "order" in case else line("fair", **case["vtc"]), case["steps"])
+        queue = line(case["order"]) if "order" in case else line("fair", **case["vtc"])
+        if "set" in case:
+            assert isinstance(queue, VirtualTokenCounter)
+            queue.counters.update(case["set"])
+        lines(queue, case["steps"])
 
 
 @pytest.mark.parametrize("order", ["fifo", "priority", "fair"])
@@ -79,7 +83,8 @@ def test_an_item_waits_once(order: Any) -> None:
         (lambda: line("fifo", weights={}), "order fifo takes no weights"),
         (lambda: line("fair", weights={"a": 0.0}), "the weight of 'a' is 0"),
         (lambda: line("fair", output_price=-1.0), "0 or more is allowed"),
-        (lambda: line("fair", lift="never"), "paper and artifact are allowed"),
+        (lambda: line("fair", lift="never"), "paper, artifact and llm-d are allowed"),
+        (lambda: line("fair", expected_output_tokens=-1), "0 or more is allowed"),
         (lambda: Gate(0), "limit is 0"),
         (lambda: Gate(1, -1), "max_queue is -1"),
         (lambda: Gate(1, 1, 0.0), "deadline is 0 s"),

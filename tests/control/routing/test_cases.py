@@ -25,7 +25,7 @@ from sim.control.routing import least_request as least
 from sim.control.routing.endpoints import Endpoint
 from sim.control.routing.prefix_index import PrefixIndex, hash_prompt
 from sim.control.routing.radix import RadixTree
-from sim.control.routing.saturation import SaturationDetector
+from sim.control.routing.saturation import ConcurrencyDetector, SaturationDetector
 from tests.paths import DATA
 
 CASES = yaml.safe_load((DATA / "control" / "router_cases.yaml").read_text(encoding="utf-8"))
@@ -67,12 +67,32 @@ SCORERS: dict[str, Callable[..., list[float]]] = {
     "lora": scorers.lora_affinity_scores,
     "session": scorers.session_affinity_scores,
     "context": scorers.context_length_scores,
+    "token_load": scorers.token_load_scores,
 }
 
 
 def scores(case: dict[str, Any]) -> None:
     given = endpoints(case["endpoints"])
     assert SCORERS[case["scorer"]](given, **case.get("args", {})) == near(case["expected"])
+
+
+def prefix_scores(case: dict[str, Any]) -> None:
+    for step in case["steps"]:
+        given = [Endpoint(name) for name in step["matched"]]
+        found = scorers.prefix_cache_scores(given, step["matched"], step["total"], **case.get("args", {}))
+        assert found == near(step["expected"])
+
+
+def prefix_refused(case: dict[str, Any]) -> None:
+    for given in case["given"]:
+        with pytest.raises(ValueError, match="match_length_"):
+            scorers.prefix_cache_scores([], {}, 1, **given)
+
+
+def context_filter(case: dict[str, Any]) -> None:
+    for step in case["steps"]:
+        given = [Endpoint(context_range=label) for label in step["ranges"]]
+        assert scorers.context_length_filter(given, step["length"]) == step["expected"]
 
 
 def no_hit_lru(case: dict[str, Any]) -> None:
@@ -115,6 +135,22 @@ def pick_weighted(case: dict[str, Any]) -> None:
     assert all(count == 0 for count, score in zip(counts, case["scores"], strict=True) if score == 0)
 
 
+def pick_turns(case: dict[str, Any]) -> None:
+    picker = pickers.MaxScorePicker()
+    picked = [picker.pick(case["scores"]) for _ in range(case["picks"])]
+    assert [picked.count([i]) for i in range(len(case["scores"]))] == case["expected"]
+
+
+def pick_random(case: dict[str, Any]) -> None:
+    generator = rng()
+    for step in case["steps"]:
+        counts = [0] * len(step["scores"])
+        for _ in range(10_000):
+            for i in pickers.pick_random(step["scores"], generator, step["max"]):
+                counts[i] += 1
+        assert [count / 10_000 for count in counts] == pytest.approx(step["expected"], abs=0.05)
+
+
 def top_k(case: dict[str, Any]) -> None:
     found = [pickers.effective_top_k(case["candidates"], *bounds) for bounds in case["bounds"]]
     assert found == case["expected"]
@@ -144,6 +180,31 @@ def saturation(case: dict[str, Any]) -> None:
     detector = SaturationDetector(**case["config"])
     for step in case["steps"]:
         assert detector.saturation(aged(step["endpoints"]), NOW) == near(step["expected"])
+
+
+def saturation_credit(case: dict[str, Any]) -> None:
+    detector = SaturationDetector(**case["config"])
+    for step in case["steps"]:
+        assert detector.saturation(endpoints(step["endpoints"])) == near(step["expected"])
+
+
+def concurrency(case: dict[str, Any]) -> None:
+    detector = ConcurrencyDetector(**case["config"])
+    for step in case["steps"]:
+        size = len(step.get("active", step.get("tokens")))
+        nothing = [0] * size
+        pairs = zip(step.get("active", nothing), step.get("tokens", nothing), strict=True)
+        given = [Endpoint(active=active, active_tokens=tokens) for active, tokens in pairs]
+        assert detector.saturation(given) == near(step["expected"])
+        if "kept" in step:
+            assert detector.filter(given) == step["kept"]
+
+
+def concurrency_refused(case: dict[str, Any]) -> None:
+    for given in case["given"]:
+        (name,) = given
+        with pytest.raises(ValueError, match=name):
+            ConcurrencyDetector(**given)
 
 
 def saturation_filter(case: dict[str, Any]) -> None:
@@ -233,6 +294,11 @@ def dynamo_cost(case: dict[str, Any]) -> None:
         assert found == near(step["expected"])
 
 
+def dynamo_logit(case: dict[str, Any]) -> None:
+    for step in case["steps"]:
+        assert dynamo.worker_logit(**step["args"]) == near(step["expected"])
+
+
 def dynamo_loads(case: dict[str, Any]) -> None:
     found = dynamo.potential_loads(
         case["isl_tokens"], case["overlaps"], case["active_blocks"], case["active_tokens"], 16, case["shared_blocks"]
@@ -279,8 +345,42 @@ def prefix_aware(case: dict[str, Any]) -> None:
 
 def kv_aware(case: dict[str, Any]) -> None:
     for step in case["steps"]:
-        found = production_stack.route_kv_aware(case["endpoints"], step["tokens"], step["matched"], None, case["qps"])
+        found = production_stack.route_kv_aware(
+            case["endpoints"],
+            step["tokens"],
+            step["matched"],
+            None,
+            case["qps"],
+            step.get("threshold", 2000),
+            case.get("holder", "longest"),
+        )
         assert found == step["expected"]
+
+
+def round_robin(case: dict[str, Any]) -> None:
+    for step in case["steps"]:
+        router, urls = production_stack.RoundRobin(), [str(i) for i in range(step["endpoints"])]
+        chosen = [router.choose(urls) for _ in range(step["requests"])]
+        counts = [chosen.count(url) for url in urls]
+        assert max(counts) - min(counts) <= 1
+
+
+def load_aware(case: dict[str, Any]) -> None:
+    for step in case["steps"]:
+        found = production_stack.route_load_aware(
+            step["endpoints"], 2048, step["matched"], step["inflight"], step["beta"]
+        )
+        assert found == step["expected"]
+
+
+def relative_loads(case: dict[str, Any]) -> None:
+    for step in case["steps"]:
+        assert production_stack.relative_loads(step["endpoints"], step["inflight"]) == near(step["expected"])
+
+
+def load_scores(case: dict[str, Any]) -> None:
+    for matched, prompt, relative, beta, expected in case["steps"]:
+        assert production_stack.load_aware_score(matched, prompt, relative, beta) == near(expected)
 
 
 def ray_select(case: dict[str, Any]) -> None:
@@ -459,6 +559,8 @@ CALLS: dict[str, Callable[[dict[str, Any]], None]] = {
             saturation_filter, is_saturated, prefix, prefix_index, imbalanced, cache_aware, power_of_two, radix, softmax,
             dynamo_cost, dynamo_loads, dynamo_legacy, session, ring_moves, prefix_aware, kv_aware, ray_select, ray_cache,
             ray_backoff, ray_deadline, ray_locality, ray_rank, ring, ring_attempts, maglev, maglev_attempts, shuffles,
+            prefix_scores, prefix_refused, context_filter, pick_turns, pick_random, saturation_credit, concurrency,
+            concurrency_refused, dynamo_logit, round_robin, load_aware, relative_loads, load_scores,
             bounded_envoy, overload, bound, haproxy, n_choices, full_scan, weighted, weighted_share, nginx, haproxy_least,
         )
     },
