@@ -7,7 +7,7 @@ the right thing is for ``tests/control/test_gateway.py``. Disturbances come from
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from math import isnan
 from typing import Any
 
@@ -37,7 +37,7 @@ def cases(draw: st.DrawFn, **kinds: Any) -> tuple[FleetPlan, list[Disturbance]]:
 
 def plain(value: Any) -> Any:
     """A value that compares: NaN becomes None."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | deque):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and isnan(value) else value
 
