@@ -77,6 +77,10 @@ def _stem(file: Path) -> str:
 
 def _load(file: Path) -> dict[str, Any]:
     try:
+        if file.exists() and not file.is_file():
+            raise CatalogError(
+                f"{file}: is not a file (a model is a catalog name, a config.json, or a folder with one)"
+            )
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CatalogError(

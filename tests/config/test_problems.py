@@ -198,6 +198,12 @@ def test_a_file_without_end_is_refused() -> None:
         config.load("/dev/zero")
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists() or os.name != "posix", reason="no /dev/zero here")
+def test_a_model_without_end_is_refused(base: str) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: is not a file"):
+        config.load_text(base, {"models.llama.architecture": "/dev/zero"})
+
+
 def test_a_problem_is_one_printable_line_whatever_was_written(base: str) -> None:
     for word in ("a" * 9000, '"a\\nb\\0c\\e[31m"', '"\\u2028"'):
         for line in faults(base.replace("llama-3.1-8b", word).replace("h100,", f"{word},")):
