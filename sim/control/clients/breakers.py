@@ -14,11 +14,25 @@ from sim.control.clients.backoff import grown
 from sim.control.clients.budgets import EnvoyRetryBudget
 from sim.control.parameters import Seconds
 
-__all__ = ["BREAKERS", "CLOSED", "HALF_OPEN", "OPEN", "CircuitBreaker", "EnvoyCircuitBreaker", "Metrics"]
+__all__ = [
+    "BREAKERS",
+    "CLOSED",
+    "DISABLED",
+    "FORCED_OPEN",
+    "HALF_OPEN",
+    "METRICS_ONLY",
+    "OPEN",
+    "CircuitBreaker",
+    "EnvoyCircuitBreaker",
+    "Metrics",
+]
 
 CLOSED = "closed"
 OPEN = "open"
 HALF_OPEN = "half-open"
+FORCED_OPEN = "forced-open"
+DISABLED = "disabled"
+METRICS_ONLY = "metrics-only"
 
 
 class EnvoyCircuitBreaker:
@@ -29,7 +43,7 @@ class EnvoyCircuitBreaker:
 
     __slots__ = ("limits", "retry_budget", "used")
 
-    RESOURCES = ("connections", "pending_requests", "requests", "retries")
+    RESOURCES = ("connections", "pending_requests", "requests", "retries", "connection_pools")
 
     def __init__(
         self,
@@ -38,8 +52,9 @@ class EnvoyCircuitBreaker:
         max_requests: int = 1024,
         max_retries: int = 3,
         retry_budget: EnvoyRetryBudget | None = None,
+        max_connection_pools: int = 2**64 - 1,
     ) -> None:
-        limits = (max_connections, max_pending_requests, max_requests, max_retries)
+        limits = (max_connections, max_pending_requests, max_requests, max_retries, max_connection_pools)
         for name, limit in zip(self.RESOURCES, limits, strict=True):
             if limit < 0 or limit != int(limit):
                 raise ValueError(f"max_{name}: {limit}; a whole number, at least 0")
@@ -48,7 +63,7 @@ class EnvoyCircuitBreaker:
         self.retry_budget = retry_budget
 
     def limit(self, resource: str) -> int:
-        """How many of ``resource`` (connections, pending_requests, requests, retries) may exist now."""
+        """How many of ``resource`` (connections, pending_requests, requests, retries, connection_pools) may exist now."""
         if resource == "retries" and self.retry_budget is not None:
             return self.retry_budget.limit(self.used["requests"], self.used["pending_requests"])
         return self.limits[resource]
@@ -56,6 +71,12 @@ class EnvoyCircuitBreaker:
     def can_create(self, resource: str) -> bool:
         """Whether one more is allowed."""
         return self.used[resource] < self.limit(resource)
+
+    def remaining(self, resource: str) -> int:
+        """How many more are allowed; of retries under a budget always 0, as Envoy's gauge says."""
+        if resource == "retries" and self.retry_budget is not None:
+            return 0
+        return max(self.limit(resource) - self.used[resource], 0)
 
     def acquire(self, resource: str) -> bool:
         """Count one more if it is allowed; whether it was."""
@@ -107,6 +128,11 @@ class Metrics:
             self.slow -= slow
 
     @property
+    def succeeded(self) -> int:
+        """Calls that did not fail."""
+        return self.calls - self.failed
+
+    @property
     def failure_rate(self) -> float:
         """Percent of calls that failed, or -1."""
         return self._rate(self.failed)
@@ -129,6 +155,8 @@ class CircuitBreaker:
     or open again with the next longer wait: ``wait_duration_in_open_state`` * ``wait_multiplier``^(times before), at most
     ``max_wait_duration``. ``max_wait_duration_in_half_open_state`` > 0: open again when that passes without a verdict.
     A count-based window judges once min(``minimum_number_of_calls``, ``sliding_window_size``) calls have ended. Thresholds are percent.
+
+    :meth:`force_open`, :meth:`disable` and :meth:`metrics_only` put it where it stays until it is told otherwise.
     """
 
     __slots__ = (
@@ -210,7 +238,10 @@ class CircuitBreaker:
         """Of the calls in this state (when open: those that led to it, and late answers)."""
 
     def state(self, now: Seconds) -> str:
-        """:data:`CLOSED`, :data:`OPEN` or :data:`HALF_OPEN`. Looking does not end the wait of an open one, unless it is automatic."""
+        """:data:`CLOSED`, :data:`OPEN`, :data:`HALF_OPEN`, or as it was told.
+
+        Looking does not end the wait of an open one, unless it is automatic.
+        """
         if self._state == OPEN and self._automatic and now >= self._until:
             self._half_open(self._until)
         if self._state == HALF_OPEN and 0.0 < self._half_open_wait <= now - self._since:
@@ -223,7 +254,7 @@ class CircuitBreaker:
 
     def acquire(self, now: Seconds) -> bool:
         """Whether a call may be made; half-open, it then counts as one of those permitted."""
-        if self.state(now) == CLOSED:
+        if self.state(now) in (CLOSED, DISABLED, METRICS_ONLY):
             return True
         if self._state == OPEN and now > self._until:
             self._half_open(now)
@@ -248,8 +279,10 @@ class CircuitBreaker:
 
     def _record(self, now: float, failed: bool, duration: float) -> None:
         state = self.state(now)
+        if state in (DISABLED, FORCED_OPEN):
+            return
         self.metrics.record(now, failed, duration > self._slow_after)
-        if state == OPEN:  # a call from before: counted, but it decides nothing
+        if state in (OPEN, METRICS_ONLY):  # when open, a call from before: counted, but it decides nothing
             return
         failures, slows = self.metrics.failure_rate, self.metrics.slow_call_rate
         if failures < 0.0:
@@ -265,9 +298,24 @@ class CircuitBreaker:
         self._since = now
         self._opened += 1
 
+    def force_open(self) -> None:
+        """Permit nothing, whatever time passes; nothing is recorded."""
+        self._told(FORCED_OPEN)
+
+    def disable(self) -> None:
+        """Permit everything; nothing is recorded."""
+        self._told(DISABLED)
+
+    def metrics_only(self) -> None:
+        """Permit everything and record it, whatever the rates."""
+        self._told(METRICS_ONLY)
+
     def close(self) -> None:
-        """Close it and forget what was recorded."""
-        self._state = CLOSED
+        """Close it and forget what was recorded; resilience4j's reset."""
+        self._told(CLOSED)
+
+    def _told(self, state: str) -> None:
+        self._state = state
         self._opened = 0
         self.not_permitted = 0
         self.metrics = Metrics(self._window, self._minimum, self._timed)

@@ -24,10 +24,11 @@ class RetryThrottle:
 
     Retries and hedges are sent only while the count is *above* half of ``max_tokens``; exactly half is not enough. Counted in
     thousandths, as the implementations do, so that decimals beyond the third of ``token_ratio`` are ignored.
-    ``inherit``: a throttle this one replaces (a new service config); the share of tokens left is taken over.
+    ``inherit``: a throttle this one replaces (a new service config): the share of tokens left is taken over, and what calls begun
+    under the old one report to it counts here.
     """
 
-    __slots__ = ("_max", "_milli", "_ratio")
+    __slots__ = ("_max", "_milli", "_ratio", "_replacement")
 
     def __init__(self, max_tokens: int = 10, token_ratio: float = 0.1, inherit: RetryThrottle | None = None) -> None:
         if not 0 < max_tokens <= 1000 or max_tokens != int(max_tokens):
@@ -36,26 +37,41 @@ class RetryThrottle:
             raise ValueError(f"token_ratio: {token_ratio}; greater than 0")
         self._max = 1000 * int(max_tokens)
         self._ratio = int(token_ratio * 1000.0 + 1e-6)  # truncated; the addend undoes 0.546 * 1000 = 545.99...
-        self._milli: int = self._max if inherit is None else self._max * inherit._milli // inherit._max
+        self._milli = self._max
+        self._replacement: RetryThrottle | None = None
+        if inherit is not None:
+            while inherit._replacement is not None:
+                inherit = inherit._replacement
+            self._milli = self._max * inherit._milli // inherit._max
+            inherit._replacement = self
 
     @property
     def tokens(self) -> float:
         """Tokens left."""
+        if self._replacement is not None:
+            return self._replacement.tokens
         return self._milli / 1000.0
 
     @property
     def allows(self) -> bool:
         """Whether a retry or hedge may be sent: more than half of the tokens are left."""
+        if self._replacement is not None:
+            return self._replacement.allows
         return 2 * self._milli > self._max
 
     def failure(self) -> bool:
         """A failure that counts; whether a retry is allowed after it."""
+        if self._replacement is not None:
+            return self._replacement.failure()
         self._milli = max(self._milli - 1000, 0)
         return self.allows
 
     def success(self) -> None:
         """A call answered without error."""
-        self._milli = min(self._milli + self._ratio, self._max)
+        if self._replacement is not None:
+            self._replacement.success()
+        else:
+            self._milli = min(self._milli + self._ratio, self._max)
 
 
 class GrpcRetryPolicy:

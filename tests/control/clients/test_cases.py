@@ -19,10 +19,16 @@ def _cases(what: str) -> list[Any]:
 def _subject(case: dict[str, Any]) -> Any:
     throttle = clients.RetryThrottle(**case["throttle"]) if "throttle" in case else None
     if case["subject"] == "GrpcCall":
-        return clients.GrpcCall(clients.GrpcRetryPolicy(**case["policy"]), throttle, case.get("deadline", math.inf))
+        policy = dict(case["policy"])
+        if "backoff" in policy:
+            policy["backoff"] = clients.GrpcBackoff(**policy["backoff"])
+        return clients.GrpcCall(clients.GrpcRetryPolicy(**policy), throttle, case.get("deadline", math.inf))
     if case["subject"] == "HedgedCall":
         return clients.HedgedCall(clients.HedgingPolicy(**case["policy"]), 0.0, throttle)
-    return getattr(clients, case["subject"])(**case["given"])
+    given = dict(case["given"])
+    if "budget" in case:
+        given["retry_budget"] = clients.EnvoyRetryBudget(**case["budget"])
+    return getattr(clients, case["subject"])(**given)
 
 
 def _same(found: Any, expected: Any) -> bool:
@@ -33,17 +39,51 @@ def _same(found: Any, expected: Any) -> bool:
 
 @pytest.mark.parametrize("case", [*_cases("retry"), *_cases("breaker")])
 def test_published_behaviour(case: dict[str, Any]) -> None:
-    if "calls" in case:
-        _play(case)
-        return
+    for kind, play in (("calls", _play), ("refused", _refused), ("ratios", _ratios), ("replaced", _replaced)):
+        if kind in case:
+            play(case)
+            return
     subject = _subject(case)
     for number, step in enumerate(case["steps"]):
         for _ in range(step.get("times", 1)):
-            if "see" in step:
-                found = reduce(getattr, step["see"].split("."), subject)
-            else:
-                found = getattr(subject, step["call"])(*step.get("with", []))
+            path = step.get("see", step.get("call")).split(".")
+            found = reduce(getattr, path, subject)
+            if "refuses" in step:
+                with pytest.raises(ValueError, match=step["refuses"]):
+                    found(*step["with"])
+                continue
+            if "call" in step:
+                found = found(*step.get("with", []))
             assert "gives" not in step or _same(found, step["gives"]), f"step {number}: {step}: {found}"
+
+
+def _refused(case: dict[str, Any]) -> None:
+    for given in case["refused"]:
+        with pytest.raises(ValueError, match=list(given)[-1]):
+            getattr(clients, case["subject"])(**given)
+
+
+def _ratios(case: dict[str, Any]) -> None:
+    """A deposit and, if it can be had, a retry for each of 10000 requests, at one time."""
+    for ratio, expected in case["ratios"]:
+        budget = clients.FinagleRetryBudget(case["ttl"], case["min_retries_per_sec"], ratio)
+        retried = 0
+        for _ in range(10_000):
+            budget.deposit(0.0)
+            retried += budget.withdraw(0.0)
+        assert abs(retried - expected) <= 1, ratio
+
+
+def _replaced(case: dict[str, Any]) -> None:
+    given = case["replaced"]
+    old = clients.RetryThrottle(**given["old"])
+    for _ in range(given["before"]):
+        assert old.failure()
+    new = clients.RetryThrottle(**given["new"], inherit=old)
+    for step in case["steps"]:
+        said = getattr({"old": old, "new": new}[step["of"]], step["call"])()
+        assert said is step.get("gives"), step
+        assert new.tokens == old.tokens == step["tokens"], step
 
 
 def _play(case: dict[str, Any]) -> None:
