@@ -119,7 +119,8 @@ class Limiter:
     """Allows events at ``limit`` per second, and bursts of at most ``burst``.
 
     A limit of 0 or less never refills: only the first burst passes. ``n > burst`` is never allowed, unless the limit is :data:`INF`.
-    When time runs backwards no tokens are taken away, but the clock of the bucket goes back with it.
+    When time runs backwards no tokens are taken away, but the clock of the bucket goes back with what it lets through. What it refuses
+    changes nothing (releases before 2022 moved the clock back for that, too).
     """
 
     __slots__ = ("_last", "_last_event", "_tokens", "burst", "limit")
