@@ -55,9 +55,9 @@ _NAMES: dict[str, str] = {
     "limits.local_ratelimit": "Descriptor LocalRateLimiter",
     "limits.gradient": "GradientController",
     "limits.netflix": "AIMDLimit ExpAvgMeasurement Gradient2Limit VegasLimit",
-    "limits.windowed": "WindowedLimit",
+    "limits.windowed": "WindowedLimit tracked_rtt",
     "limits.limit": "FixedLimit",
-    "limits.partitions": "PartitionedLimiter",
+    "limits.partitions": "PartitionedLimiter SimpleLimiter",
     "limits.gate": "Gate",
     "limits.line": "FifoLine Line PriorityLine line",
     "limits.vtc": "VirtualTokenCounter",
@@ -75,20 +75,26 @@ _NAMES: dict[str, str] = {
     "clients.client": "Client",
     "routing.endpoints": "Endpoint",
     "routing.scorers": (
-        "NoHitLru active_request_scores context_length_scores kv_cache_utilization_scores load_aware_scores"
+        "NoHitLru active_request_scores context_length_filter context_length_scores kv_cache_utilization_scores load_aware_scores"
         " lora_affinity_scores prefix_cache_scores queue_scores running_requests_size_scores session_affinity_scores"
-        " weighted_sum"
+        " token_load_scores weighted_sum"
     ),
-    "routing.pickers": "pick_max_score pick_random pick_weighted_random",
+    "routing.pickers": "MaxScorePicker effective_top_k pick_max_score pick_random pick_weighted_random",
     "routing.prefix_index": "PrefixIndex hash_prompt",
-    "routing.saturation": "SaturationDetector",
-    "routing.filters": "DecisionTree",
+    "routing.saturation": "ConcurrencyDetector SaturationDetector",
+    "routing.filters": (
+        "DecisionTree default_filter least_kv_cache least_queue lora_affinity low_latency low_lora_cost low_queue"
+        " sheddable_capacity"
+    ),
     "routing.gateway": "Gateway",
     "routing.radix": "RadixTree",
-    "routing.sglang": "CacheAware CacheAwareConfig SglangCacheAware is_imbalanced",
-    "routing.dynamo": "DynamoKv potential_loads select_worker softmax_probabilities softmax_sample worker_costs",
+    "routing.sglang": "CLI LIBRARY CacheAware CacheAwareConfig SglangCacheAware is_imbalanced power_of_two",
+    "routing.dynamo": (
+        "DynamoKv legacy_logits potential_loads select_worker softmax_probabilities softmax_sample worker_costs"
+        " worker_logit"
+    ),
     "routing.production_stack": (
-        "HashTrie UHashRing least_inflight lowest_qps route_kv_aware route_prefix_aware route_session"
+        "HashTrie UHashRing least_inflight load_aware_score lowest_qps relative_loads route_kv_aware route_load_aware route_prefix_aware route_session"
     ),
     "routing.production_stack_routers": "ProductionStackPrefix ProductionStackSession",
     "routing.ray": (
@@ -97,7 +103,7 @@ _NAMES: dict[str, str] = {
     ),
     "routing.hashing": "murmur_hash2 xxhash64",
     "routing.consistent": "HashTable Maglev Rendezvous RingHash",
-    "routing.bounded": "BoundedLoad bounded_capacity choose_envoy choose_on_ring haproxy_eligible haproxy_slots",
+    "routing.bounded": "BoundedLoad bounded_capacity choose_envoy choose_on_ring haproxy_eligible haproxy_slots overload_factor",
     "routing.least_request": (
         "EnvoyLeastRequest HaproxyLeastConn NginxLeastConn WeightedLeastRequest pick_full_scan pick_n_choices"
     ),

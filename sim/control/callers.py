@@ -101,6 +101,19 @@ class Callers:
                 gateway.remember(max(early + client.patience, now), _PATIENCE, request)
         self._first(call, now, late)
 
+    def adopt(self, request: int, station: Station, attempt: Attempt | None) -> Attempt:
+        """A request that was sent once and waited for is lost with its replica, and the gateway will send it again: a call after all."""
+        gateway = self.gateway
+        call = self.calls[request] = Call(request, station, None)
+        call.sent = call.tried = 1
+        if attempt is None:
+            arrival = gateway.floor.ledger.arrival[request]
+            attempt = gateway.attempts[request] = Attempt(request, station, call, arrival)
+            attempt.queued = gateway.sent.get(request, arrival)
+        attempt.call = call
+        call.live.append(attempt)
+        return attempt
+
     def _first(self, call: Call, now: float, late: bool) -> None:
         """The first attempt at a deployment."""
         if call.client is not None and not call.client.first(now):

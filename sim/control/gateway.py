@@ -52,6 +52,7 @@ class Gateway:
         self.terms: list[Terms] = list(plan.terms)
         self.lines = [line(terms.order) for terms in plan.terms]
         self.fair = [terms.order == "fair" for terms in plan.terms]
+        self.resends = [terms.on_loss != "fail" for terms in plan.terms]
         self.policies: list[list[AdmissionPolicy]] = [list(terms.admission()) for terms in plan.terms]
         self.inflight = [0 for _ in plan.terms]  # attempts let in and not ended
         self.ejections: list[Ejection | None] = [
@@ -85,7 +86,7 @@ class Gateway:
         workload = self.floor.workload[row]
         if callers.choices[workload] is not None:
             station = callers.choose(workload, row, now)
-        if callers.plain[workload] and self.terms[station.number].on_loss == "fail":
+        if callers.plain[workload]:
             self.enter(row, station, None, now, late)
         else:
             callers.begin(row, station, now, late)
@@ -273,6 +274,8 @@ class Gateway:
         station.inside -= 1
         station.area += now
         station.ended += 1
+        if outcome == FAILED and self.resends[station.number] and (attempt is None or attempt.call is None):
+            attempt = self.callers.adopt(row, station, attempt)
         if attempt is None:
             self.close(row, now, outcome, reason)
             return

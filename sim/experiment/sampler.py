@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from simpy import Environment, Event
 
+from sim.kernel.clock import on_grid
+
 if TYPE_CHECKING:
     from sim.control.floor import Floor
 
@@ -18,7 +20,7 @@ class Sampler:
 
     def __init__(self, fleet: Floor, period: float) -> None:
         self.fleet = fleet
-        self.period = period
+        self.period = on_grid(period)
         self.columns: dict[str, list[float]] = {
             name: [] for name in ("t_s", "replica", "running", "waiting", "kv_used", "busy_s")
         }

@@ -400,8 +400,8 @@ def test_generated_tokens_migrate(
     ledger = ran.ledger
     assert (ran.outcomes, ran.ends) == ([OK], [end])
     assert (ledger.scheduled[0], ledger.first_token[0]) == (0.0, 1.0)
-    assert ran.floor.prompt == [1, 1, *(1 + had for had in generated)]
-    assert ran.floor.output == [5, 5, *(5 - had for had in generated)]
+    assert ran.floor.prompt == [1, *(1 + had for had in generated)]
+    assert ran.floor.output == [5, *(5 - had for had in generated)]
     assert sum(ledger.itl.counts) == 4  # one between any two tokens
     assert ledger.itl.total == end - 1.0
     of_gap = np.searchsorted(ledger.itl.edges, 1.5, side="right") - 1
@@ -412,7 +412,7 @@ def test_generated_tokens_migrate(
 def test_nothing_migrates_before_the_first_token(run: Run) -> None:
     ran = run(World([(0.0, 1, 5)], terms(on_loss="migrate"), replicas=2, done=[(0.5, kill(0))]))
     assert (ran.ends, ran.ledger.first_token[0], ran.ledger.scheduled[0]) == ([5.5], 1.5, 0.5)
-    assert (ran.floor.prompt, ran.gateway.began) == ([1, 1, 1], {0: 0.5})
+    assert (ran.floor.prompt, ran.gateway.began) == ([1, 1], {0: 0.5})
 
 
 def test_client_retry_starts_anew_after_migrations(run: Run) -> None:

@@ -88,17 +88,8 @@ def scale_down_rules(given: ScalingRules | None = None) -> ScalingRules:
 def _filled(given: ScalingRules | None, default: ScalingRules) -> ScalingRules:
     if given is None:
         return default
-    return ScalingRules(
-        *(
-            there if here is None else here
-            for here, there in (
-                (given.stabilization_window_seconds, default.stabilization_window_seconds),
-                (given.select_policy, default.select_policy),
-                (given.policies, default.policies),
-                (given.tolerance, default.tolerance),
-            )
-        )
-    )
+    names = ("stabilization_window_seconds", "select_policy", "policies", "tolerance")
+    return replace(given, **{name: getattr(default, name) for name in names if getattr(given, name) is None})
 
 
 def with_window(rules: ScalingRules, seconds: float) -> ScalingRules:
