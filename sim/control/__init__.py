@@ -94,7 +94,8 @@ _NAMES: dict[str, str] = {
         " worker_logit"
     ),
     "routing.production_stack": (
-        "HashTrie UHashRing least_inflight load_aware_score lowest_qps relative_loads route_kv_aware route_load_aware route_prefix_aware route_session"
+        "HashTrie UHashRing least_inflight load_aware_score lowest_qps relative_loads route_kv_aware route_load_aware"
+        " route_prefix_aware route_session"
     ),
     "routing.production_stack_routers": "ProductionStackPrefix ProductionStackSession",
     "routing.ray": (
