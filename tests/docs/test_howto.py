@@ -21,7 +21,9 @@ deployments:
   - {name: chat, model: llama, pool: h100, replicas: 2}
 """
 
-FRAGMENTS = re.findall(r"^## (.+?)$|^```yaml\n(.*?)^```", (ROOT / "docs" / "howto.md").read_text("utf-8"), re.M | re.S)
+FRAGMENTS = re.findall(
+    r"^## (.+?)$|^```yaml\n(.*?)^```", (ROOT / "docs" / "howto.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+)
 
 
 def _fragments() -> dict[str, str]:
