@@ -264,6 +264,7 @@ class Callers:
             arrival = ledger.arrival[request]
             if kept.began != arrival:
                 gateway.began[request] = kept.began
+            gateway.sent.pop(request, None)  # of an attempt that was lost
             if kept.queued == kept.queued and kept.queued != arrival:
                 gateway.sent[request] = kept.queued
             ledger.replica[request] = ledger.replica[row]
