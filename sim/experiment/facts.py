@@ -47,7 +47,7 @@ def deployment_facts(system: System, table: RequestTable) -> tuple[DeploymentFac
             request_overhead=placed.request_overhead,
             pool=deployment.pool,
             replica_gpus=deployment.tensor_parallel,
-            power=_power(placed.profile, _gpu(system, placed)),
+            power=_power(placed.profile, _gpu(system, placed)) if _energy_is_asked(system) else None,
             alone=Alone.of(placed.step, placed.settings, table.prompt_tokens, most_tokens),
             engine=placed.settings,
             ceiling=_ceiling(deployment.autoscaler),
@@ -78,16 +78,19 @@ def _power(profile: Profile, gpu: Gpu) -> PowerCurve | None:
     return None if not gpu.tdp_watts else assumed(float(gpu.tdp_watts))
 
 
-def pool_facts(system: System, machines: list[int]) -> tuple[PoolFacts, ...]:
-    """The pools of the scenario, ``machines`` of them there at the start. ConfigError when one has no price.
+def _energy_is_asked(system: System) -> bool:
+    """What is drawn is only worked out where the scenario asks for it, or where all of it was measured."""
+    measured = all(placed.profile.power is not None for placed in system.deployments)
+    return system.scenario.energy is not None or measured
 
-    What they draw is only worked out where the scenario asks for it, or where all of it was measured.
-    """
+
+def pool_facts(system: System, machines: list[int]) -> tuple[PoolFacts, ...]:
+    """The pools of the scenario, ``machines`` of them there at the start. ConfigError when one has no price."""
     from sim.observe.energy import site
     from sim.observe.facts import PoolFacts
 
     scenario = system.scenario
-    asked = scenario.energy is not None or all(placed.profile.power is not None for placed in system.deployments)
+    asked = _energy_is_asked(system)
     found = []
     for number, (pool, count) in enumerate(zip(scenario.cluster.pools, machines, strict=True)):
         machine = pool.machine()
