@@ -7,15 +7,17 @@ of the calendar whose time is no longer ``end`` was superseded.
 from __future__ import annotations
 
 from bisect import bisect_left
-from math import ceil, sqrt
 from typing import Final
 
 from sim.errors import SimulationError
 from sim.perf.steptable import StepTable
+from sim.serving.gaps import Gaps
+from sim.serving.leaving import Leaving
 from sim.serving.ledger import OK, Ledger
 from sim.serving.scheduler import Scheduler
 from sim.serving.settings import EngineSettings
-from sim.serving.step import Request, Step
+from sim.serving.span import lasting, steps_by
+from sim.serving.step import Step
 
 __all__ = ["Replica"]
 
@@ -30,7 +32,6 @@ class Replica:
     """
 
     __slots__ = (
-        "_aborted",
         "_ahead",
         "_closed",
         "_disturbed",
@@ -39,7 +40,7 @@ class Replica:
         "_growth",
         "_idle_seconds",
         "_inbox",
-        "_preempted",
+        "_leaving",
         "_repeats",
         "_start",
         "dead",
@@ -73,12 +74,10 @@ class Replica:
         self._repeats = 0
         self._ahead = 1 if settings.async_scheduling else 0  # steps formed before the one in progress has ended
         self._inbox: list[tuple[int, int, int, int, float]] = []  # arrived too late for the step that is formed next
-        self._gaps: dict[int, float] = {}  # requests cut off between two tokens: when they had the last one
-        self._preempted: dict[int, float] = {}  # requests that have had no token since: when it happened first
-        # requests that will leave: from which step of the span on nobody takes their tokens, and which is their last
-        self._aborted: dict[int, tuple[int, int]] = {}
+        self._gaps = Gaps(ledger)
+        self._leaving = Leaving()
         self._closed = False  # the step after the span was formed already, as one more of it
-        self._disturbed = False  # there are such requests, or it was
+        self._disturbed = False  # somebody is leaving, or it was
         self.dead = False
 
     def arrive(
@@ -115,22 +114,26 @@ class Replica:
         self.steps += repeats
         self.decode_tokens += n * repeats
         self.decode_seconds += n * duration
-        finished = self._commit_disturbed() if self._disturbed else scheduler.commit(repeats)
         ledger = self.ledger
+        if self._disturbed:
+            finished = self._leaving.commit(scheduler, repeats, self._first, self._growth, ledger.itl)
+        else:
+            finished = scheduler.commit(repeats)
+        gaps = self._gaps
         if step.chunks:
             self.prefill_tokens += step.prefill_tokens
             self.prefill_seconds += len(step.chunks) * duration
             for request in scheduler.emitted:
                 if request.outputs == 1:
                     ledger.first_token[request.id] = now
-            if self._preempted:
+            if gaps.preempted:
                 for request in scheduler.emitted:
-                    self._count_lost(request.id, now)
+                    gaps.count_lost(request.id, now)
         for row in finished:
             ledger.end[row] = now
             ledger.outcome[row] = OK
-        if self._gaps:
-            n -= self._close_gaps(now)
+        if gaps.opened:
+            n -= gaps.close(scheduler, self._start, now)
         if n:
             ledger.itl.count_span(self._first, self._growth, repeats, n)
         return finished
@@ -160,7 +163,7 @@ class Replica:
             table.outside += 1
         elif knots[piece] < context + (repeats - 1) * n:
             repeats = (knots[piece] - context) // n + 1
-        if sought or self._gaps:
+        if sought or self._gaps.opened:
             repeats = 1  # who has just got in may join the next step; or someone's token closes a gap in this one
         slope = slopes[piece]
         first = base[piece] + slope * context
@@ -185,8 +188,8 @@ class Replica:
     def _begin_marked(self, step: Step, now: float) -> bool:
         """Note who is admitted or held back by a step that has such. Whether it has prompts, and so was begun."""
         for request in step.stalled:
-            if request.id not in self._aborted:
-                self._gaps.setdefault(request.id, now)
+            if request.id not in self._leaving.rows:
+                self._gaps.opened.setdefault(request.id, now)
         chunks = len(step.chunks)
         if not chunks:
             return False
@@ -210,8 +213,8 @@ class Replica:
         """
         if self.end == _NEVER or self._repeats == 1:
             return 0.0
-        steps = self._steps_by(now)
-        if self._lasting(steps) > now - self._start:
+        steps = steps_by(now - self._start, self._first, self._growth)
+        if lasting(steps, self._first, self._growth) > now - self._start:
             steps -= 1
         if steps == 0:
             return 0.0
@@ -228,7 +231,7 @@ class Replica:
         after ``now``: no first token or latency is written down for it any more, nor is it among those that ``complete``
         returns. A row that is not here, or aborted already, changes nothing.
         """
-        if self.end == _NEVER or row in self._aborted:
+        if self.end == _NEVER or row in self._leaving.rows:
             return False
         for place in range(len(self._inbox)):
             if self._inbox[place][0] == row:
@@ -238,14 +241,14 @@ class Replica:
         request = scheduler.find(row)
         if request is None:
             return False
-        self._count_lost(row, now)
-        self._gaps.pop(row, None)
+        self._gaps.count_lost(row, now)
+        self._gaps.opened.pop(row, None)
         step = self._in_progress(now, late)
         last = step + self._ahead  # the last that may have been formed with it
         if row not in scheduler.running_requests and last <= self._repeats:
             scheduler.remove(request)
             return scheduler.may_admit_next() and self._cut(last)
-        self._aborted[row] = (max(step, 1), last)
+        self._leaving.rows[row] = (max(step, 1), last)
         self._disturbed = True
         return self._cut(last)
 
@@ -256,7 +259,7 @@ class Replica:
         """
         rows = self.requests()
         for row in rows:
-            self._count_lost(row, now)
+            self._gaps.count_lost(row, now)
         if self.end != _NEVER:
             sequences = self.scheduler.step.sequences
             steps = min(self._in_progress(now, late), self._repeats) - 1
@@ -270,8 +273,8 @@ class Replica:
         self.scheduler.most_running = scheduler.most_running
         self.scheduler.least_free = min(scheduler.least_free, scheduler.free_blocks)
         self._inbox.clear()
-        self._aborted.clear()
-        self._gaps.clear()
+        self._leaving.rows.clear()
+        self._gaps.opened.clear()
         self._disturbed = False
         self.dead = True
         return rows
@@ -292,38 +295,38 @@ class Replica:
         """The rows in it, ascending, but for the aborted."""
         scheduler = self.scheduler
         rows = scheduler.running + scheduler.waiting + [entry[0] for entry in self._inbox]
-        return sorted(row for row in rows if row not in self._aborted)
+        return sorted(row for row in rows if row not in self._leaving.rows)
 
     def progress(self, now: float, late: bool = True) -> dict[int, tuple[int, float]]:
         """Of the ``requests()`` that have output tokens by ``now``: how many, and when the last of them came."""
         scheduler = self.scheduler
         done = 0 if self.end == _NEVER else max(min(self._in_progress(now, late), self._repeats) - 1, 0)
-        last = self._start + self._lasting(done)
+        last = self._start + lasting(done, self._first, self._growth)
         stalled = {request.id for request in scheduler.step.stalled} if done else set()
         found: dict[int, tuple[int, float]] = {}
         for row in [*scheduler.running, *scheduler.waiting]:
             tokens = scheduler.num_outputs(row)
-            if row in self._aborted:
+            if row in self._leaving.rows:
                 continue
             request = scheduler.running_requests.get(row)
             if done and request is not None and request.decoding and row not in stalled:
                 found[row] = (tokens + done, last)
             elif tokens:
-                found[row] = (tokens, self._gaps.get(row, self._start))
+                found[row] = (tokens, self._gaps.opened.get(row, self._start))
         return found
 
     @property
     def held(self) -> int:
         """How many ``requests()`` are."""
         scheduler = self.scheduler
-        return len(scheduler.running_requests) + scheduler.num_waiting() + len(self._inbox) - len(self._aborted)
+        return len(scheduler.running_requests) + scheduler.num_waiting() + len(self._inbox) - len(self._leaving.rows)
 
     def _cut(self, step: int) -> bool:
         """End the span after ``step``. False when it has no later one, or ``step`` is none of it."""
         if not 0 < step < self._repeats:
             return False
         self._repeats = step
-        self.end = self._start + self._lasting(step)
+        self.end = self._start + lasting(step, self._first, self._growth)
         return True
 
     def _carry_out(self, steps: int) -> None:
@@ -331,41 +334,9 @@ class Replica:
         scheduler = self.scheduler
         scheduler.least_free = min(scheduler.least_free, scheduler.usable_blocks - scheduler.blocks_after(steps + 1))
         self._repeats = steps
-        ended = self._start + self._lasting(steps)
+        ended = self._start + lasting(steps, self._first, self._growth)
         self.complete(ended)
         self._start = ended
-
-    def _commit_disturbed(self) -> list[int]:
-        """Carry out the step: the aborted take part, nobody gets their tokens, and those whose last it was leave."""
-        scheduler = self.scheduler
-        stalled = scheduler.step.stalled
-        repeats = self._repeats
-        leaving: list[Request] = []
-        for row, (since, last) in self._aborted.items():
-            request = scheduler.running_requests.get(row)
-            if request is None:
-                continue
-            if request.decoding and request not in stalled:
-                for step in range(since, repeats + 1):
-                    seconds = self._first + (step - 1) * self._growth
-                    self.ledger.itl.add(seconds, -1)  # it is counted with all decodes of the span
-            if last <= repeats:
-                leaving.append(request)
-        finished = scheduler.commit(repeats)
-        scheduler.emitted = [request for request in scheduler.emitted if request.id not in self._aborted]
-        for request in leaving:
-            if request.id in finished:
-                scheduler.remove_finished(request)
-            else:
-                scheduler.remove(request)
-        gone = {request.id for request in leaving}.union(finished)
-        reported = [row for row in finished if row not in self._aborted]
-        self._aborted = {
-            row: (max(since - repeats, 1), last - repeats)
-            for row, (since, last) in self._aborted.items()
-            if row not in gone
-        }
-        return reported
 
     def _schedule_disturbed(self, now: float) -> Step | None:
         """Form the next step when requests have been aborted, or when what is next was settled before the span was cut."""
@@ -374,32 +345,13 @@ class Replica:
         if step is None or step.preempted:
             step = self._settle(step, now)
         if step is not None:
-            step.admitted = [row for row in step.admitted if row not in self._aborted]
-            if self._closed or self._aborted:
+            step.admitted = [row for row in step.admitted if row not in self._leaving.rows]
+            if self._closed or self._leaving.rows:
                 step.horizon = 1  # somebody leaves, or who waits may be admitted next
-        self._let_go(step)
+        self._leaving.let_go(scheduler, step)
         self._closed = False
-        self._disturbed = bool(self._aborted)
+        self._disturbed = bool(self._leaving.rows)
         return step
-
-    def _let_go(self, step: Step | None) -> None:
-        """Now that ``step`` has been formed the engine sees who was aborted. Who is not running in it leaves."""
-        scheduler = self.scheduler
-        for row in list(self._aborted):
-            if step is not None and row in scheduler.running_requests:
-                continue
-            request = scheduler.find(row)
-            if request is not None:
-                scheduler.remove(request)
-            del self._aborted[row]
-
-    def _count_lost(self, row: int, now: float) -> None:
-        if row in self._preempted:
-            self.ledger.lost[row] += now - self._preempted.pop(row)
-
-    def _lasting(self, steps: int) -> float:
-        """Seconds of the first ``steps`` steps of the span."""
-        return steps * self._first + self._growth * (steps * (steps - 1) // 2)
 
     def _in_progress(self, now: float, late: bool) -> int:
         """Which step of the span is in progress at ``now``, from 1; one that ends at ``now`` is, unless it is ``late`` by then.
@@ -410,23 +362,8 @@ class Replica:
             return 1 if late else 0
         if self._repeats == 1:
             return 1
-        steps = self._steps_by(now)
-        return steps + 1 if late and self._start + self._lasting(steps) == now else steps
-
-    def _steps_by(self, now: float) -> int:
-        """The first step of the span that ends at ``now`` or later: by the quadratic, then put right for rounding."""
-        elapsed = now - self._start
-        first = self._first
-        growth = self._growth
-        linear = first - growth / 2
-        steps = ceil(2 * elapsed / (linear + sqrt(linear * linear + 2 * growth * elapsed)))
-        if steps < 1:
-            steps = 1
-        while self._lasting(steps) < elapsed:
-            steps += 1
-        while steps > 1 and self._lasting(steps - 1) >= elapsed:
-            steps -= 1
-        return steps
+        steps = steps_by(now - self._start, self._first, self._growth)
+        return steps + 1 if late and self._start + lasting(steps, self._first, self._growth) == now else steps
 
     def _settle(self, step: Step | None, now: float) -> Step | None:
         """Write down who was preempted. While nothing is left to run, take in what has arrived and form another step at once."""
@@ -436,40 +373,18 @@ class Replica:
             if step is not None:
                 for row in step.preempted:
                     self.ledger.preemptions[row] += 1
-                    if row in self._aborted:
-                        continue
-                    self._preempted.setdefault(row, now)
-                    if scheduler.num_outputs(row):
-                        # its last token came with the step that ended now, unless it stalled since
-                        self._gaps.setdefault(row, now)
+                    if row not in self._leaving.rows:
+                        self._gaps.preempt(row, now, scheduler.num_outputs(row))
                 if step.tokens:
                     return step
             elif again:
                 again = False
             else:
                 return None
-            self._let_go(None)
+            self._leaving.let_go(scheduler, None)
             self._take_in()
             step = scheduler.schedule()
         return step
-
-    def _close_gaps(self, now: float) -> int:
-        """Count the latency of tokens that ended a gap. How many of the step's decodes those were."""
-        scheduler = self.scheduler
-        stalled = {request.id for request in scheduler.step.stalled}
-        emitted: dict[int, Request] = {request.id: request for request in scheduler.emitted}
-        decodes = 0
-        for row in list(self._gaps):
-            if row in emitted:
-                self.ledger.itl.add(now - self._gaps.pop(row), 1)
-            elif row not in stalled:
-                request = scheduler.running_requests.get(row)
-                ended = self.ledger.end[row] == self.ledger.end[row]
-                if ended or (request is not None and request.decoding):
-                    self.ledger.itl.add(now - self._gaps.pop(row), 1)
-                    self.ledger.itl.total -= now - self._start  # which is in decode_seconds
-                    decodes += 1
-        return decodes
 
     def snapshot(self, now: float, late: bool = True) -> tuple[int, int, int]:
         """Requests running, requests waiting and KV blocks in use at ``now``, between this step's start and its end.
@@ -478,7 +393,7 @@ class Replica:
         """
         scheduler = self.scheduler
         waiting = scheduler.num_waiting() + len(self._inbox)
-        for row in self._aborted:
+        for row in self._leaving.rows:
             if row not in scheduler.running_requests:
                 waiting -= 1
         if self.end == _NEVER:

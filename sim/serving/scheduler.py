@@ -5,19 +5,20 @@ running requests first in their order, then waiting ones while budget and seats 
 the budget; the whole prompt must fit at admission; growth that finds no block preempts the last (or least important) running
 request, which is recomputed from its first token later; nothing is admitted in a step that preempted.
 
-A decode step costs O(1) whatever the batch. Decoding requests are not touched one by one: ``_clock`` counts committed steps, a
-decode keeps ``origin`` = context - clock, which never changes, and the sums of origins and their squares, a heap of
-finish clocks and a ring of counters by ``origin mod block_size`` (who needs a new block when) are all that a step reads. A
-step may say it can be repeated ``horizon`` times with nothing changing; ``commit(m)`` then carries out m of them at once.
+Decoding requests are not touched one by one (:mod:`sim.serving.decodes`), and a step may say it can be repeated ``horizon``
+times with nothing changing; ``commit(m)`` then carries out m of them at once. Where the order of the running requests matters,
+the step is formed request by request (:mod:`sim.serving.inorder`).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from heapq import heapify, heappop, heappush
+from heapq import heappop
 
+from sim.serving.decodes import Decodes
+from sim.serving.inorder import schedule_in_order
 from sim.serving.settings import EngineSettings
 from sim.serving.step import Request, Step
+from sim.serving.waiting import Waiting
 
 __all__ = ["Scheduler"]
 
@@ -35,32 +36,25 @@ class Scheduler:
         "_block",
         "_budget",
         "_chunked",
-        "_clock",
-        "_fcfs",
-        "_finishing",
         "_full_prompt",
-        "_heap",
         "_held_blocks",
         "_held_seats",
         "_holds",
         "_numbers",
-        "_origins",
-        "_origins_squared",
-        "_partials",
-        "_ring",
         "_seats",
         "_threshold",
         "_watermark",
+        "decodes",
         "emitted",
         "free_blocks",
         "least_free",
         "most_running",
-        "n",
+        "partials",
+        "queue",
         "running_requests",
         "settings",
         "step",
         "usable_blocks",
-        "waiting_requests",
     )
 
     def __init__(self, settings: EngineSettings) -> None:
@@ -70,7 +64,6 @@ class Scheduler:
         self._block = settings.block_size
         self._chunked = settings.enable_chunked_prefill
         self._threshold = settings.long_prefill_token_threshold
-        self._fcfs = settings.policy == "fcfs"
         self._full_prompt = settings.reserve_full_isl
         self._holds = settings.async_scheduling
         self._held_seats = 0  # of requests that finished with the step before, until the next one has been formed
@@ -80,18 +73,11 @@ class Scheduler:
         self.free_blocks = self.usable_blocks
         self.least_free = self.usable_blocks  # as it was whenever blocks were about to be given back
         self.most_running = 0
-        self.waiting_requests: deque[Request] = deque()  # first come, first served
-        self._heap: list[tuple[int, float, int, Request]] = []  # by priority
+        self._numbers = 0  # admissions so far
+        self.queue = Waiting(settings.policy == "fcfs")
         self.running_requests: dict[int, Request] = {}  # in the order of admission
-        self._partials: list[Request] = []  # running, prompt not yet computed
-        self._numbers = 0
-        # the decodes
-        self.n = 0
-        self._clock = 0
-        self._origins = 0
-        self._origins_squared = 0
-        self._ring = [0] * settings.block_size
-        self._finishing: list[tuple[int, int, Request]] = []  # heap of (finish clock, admission number, request)
+        self.partials: list[Request] = []  # running, prompt not yet computed
+        self.decodes = Decodes(settings.block_size)
         self.step = Step(self)
         self.emitted: list[Request] = []  # whose prompt (or recomputation) the last commit completed
 
@@ -109,39 +95,29 @@ class Scheduler:
     @property
     def waiting(self) -> list[int]:
         """Ids of the waiting requests, the next one first."""
-        if self._fcfs:
-            return [request.id for request in self.waiting_requests]
-        return [entry[2] for entry in sorted(self._heap, key=lambda entry: entry[:3])]
+        return self.queue.ids()
 
     def num_waiting(self) -> int:
         """How many requests wait."""
-        return len(self.waiting_requests) if self._fcfs else len(self._heap)
+        return self.queue.count()
 
     def origin_sums(self) -> tuple[int, int]:
         """Sum and sum of squares of the decodes' origins."""
-        return self._origins, self._origins_squared
+        return self.decodes.origins, self.decodes.origins_squared
 
     @property
     def peak_blocks(self) -> int:
         """The most KV blocks that were in use at once."""
         return self.usable_blocks - min(self.least_free, self.free_blocks)
 
-    def _requests(self) -> int:
+    def num_requests(self) -> int:
         """How many requests the engine holds, those not yet let go included."""
-        return len(self.running_requests) + self._held_seats + self.num_waiting()
+        return len(self.running_requests) + self._held_seats + self.queue.count()
 
     def find(self, id: int) -> Request | None:
         """Request ``id``, running or waiting."""
         found = self.running_requests.get(id)
-        if found is not None:
-            return found
-        for request in self.waiting_requests:
-            if request.id == id:
-                return request
-        for entry in self._heap:
-            if entry[2] == id:
-                return entry[3]
-        return None
+        return self.queue.find(id) if found is None else found
 
     def _find(self, id: int) -> Request:
         found = self.find(id)
@@ -151,53 +127,45 @@ class Scheduler:
 
     def num_computed(self, id: int) -> int:
         """Tokens of request ``id`` in the KV cache. KeyError when it is neither running nor waiting."""
-        request = self._find(id)
-        return request.origin + self._clock if request.decoding else request.computed
+        return self.decodes.context(self._find(id))
 
     def num_outputs(self, id: int) -> int:
         """Output tokens request ``id`` has. KeyError when it is neither running nor waiting."""
-        request = self._find(id)
-        return request.output - (request.finish_at - self._clock) if request.decoding else request.outputs
+        return self.decodes.outputs(self._find(id))
 
     def blocks(self, id: int) -> int:
         """KV blocks request ``id`` holds, those of a scheduled step included. KeyError when it is neither running nor waiting."""
         request = self._find(id)
-        tokens = self.num_computed(id) + request.granted
+        tokens = self.decodes.context(request) + request.granted
         if request.decoding and not request.granted and self.step.horizon and request not in self.step.stalled:
             tokens += 1
         return -(-tokens // self._block)
 
     def blocks_after(self, steps: int) -> int:
         """KV blocks that will be in use when ``steps`` of the scheduled step's repeats have been carried out."""
-        return self.usable_blocks - self.free_blocks + (self._growth(steps) if steps > 1 else 0)
+        return self.usable_blocks - self.free_blocks + (self.decodes.growth(steps) if steps > 1 else 0)
 
     # the life of a request
 
     def add(self, id: int, prompt_tokens: int, output_tokens: int, priority: int = 0, arrival: float = 0.0) -> None:
         """Queue request ``id``: ``prompt_tokens`` >= 1, ``output_tokens`` >= 1; a lower ``priority`` is more important."""
-        request = Request(id, prompt_tokens, output_tokens, priority, arrival)
-        if self._fcfs:
-            self.waiting_requests.append(request)
-        else:
-            heappush(self._heap, (priority, arrival, id, request))
+        self.queue.add(Request(id, prompt_tokens, output_tokens, priority, arrival))
 
     def may_admit_newest(self, id: int, prompt_tokens: int) -> bool:
         """Whether request ``id``, just added, may be admitted at the end of the step in progress, one of decodes alone.
 
         May say yes to one that will not be (blocks that growth takes meanwhile are not counted), never no to one that will.
         """
-        if len(self.waiting_requests) != 1 if self._fcfs else self._heap[0][2] != id:
-            return False
-        return self._may_admit(prompt_tokens)
+        head = self.queue.head()
+        return head is not None and head.id == id and self._may_admit(prompt_tokens)
 
     def may_admit_next(self) -> bool:
         """The same of the next in the queue, after one has left it."""
-        if self.num_waiting() == 0:
-            return False
-        return self._may_admit(self.waiting_requests[0].tokens if self._fcfs else self._heap[0][3].tokens)
+        head = self.queue.head()
+        return head is not None and self._may_admit(head.tokens)
 
     def _may_admit(self, tokens: int) -> bool:
-        budget = self._budget - self.n
+        budget = self._budget - self.decodes.n
         if budget <= 0 or len(self.running_requests) >= self._seats:
             return False
         fit = tokens
@@ -213,27 +181,29 @@ class Scheduler:
         if step.marked:
             step.clear()
             self.emitted = []
-        n = self.n
-        clock = self._clock
-        free = self.free_blocks - self._ring[-clock % self._block]
+        decodes = self.decodes
+        n = decodes.n
+        clock = decodes.clock
+        free = self.free_blocks - decodes.ring[-clock % self._block]
         budget = self._budget - n
         if free < 0 or budget < 0:
-            return self._schedule_in_order()
-        if self._partials:
+            return schedule_in_order(self)
+        if self.partials:
             grant = self._grant_to_partial(budget, free)
             if grant < 0:
-                return self._schedule_in_order()
+                return schedule_in_order(self)
             budget -= grant
         else:
             self.free_blocks = free
-        waits = bool(self.waiting_requests or self._heap)
+        queue = self.queue
+        waits = bool(queue.arrived or queue.ranked)
         if waits and budget > 0:
-            self._admit(budget, step)
+            self.admit(budget)
         held = self._held_seats
         if held:
-            self._release()
+            self.release()
         step.decodes = n
-        step.context_sum = self._origins + n * clock
+        step.context_sum = decodes.origins + n * clock
         if step.marked:
             step.horizon = 1
             return step
@@ -242,9 +212,9 @@ class Scheduler:
         if held and waits:
             step.horizon = 1  # who waits may have the seats and blocks let go just now
             return step
-        repeats = self._finishing[0][0] - clock
+        repeats = decodes.finishing[0][0] - clock
         if self.free_blocks < n * ((repeats - 1) // self._block + 1):
-            repeats = self._repeats_that_fit(repeats)
+            repeats = decodes.repeats_that_fit(repeats, self.free_blocks)
         step.horizon = repeats
         return step
 
@@ -252,12 +222,13 @@ class Scheduler:
         """Carry out the step ``repeats`` times (at most its ``horizon``). Ids that finished at the end of it, in running order."""
         step = self.step
         step.horizon = 0  # nothing is scheduled until the next schedule()
+        decodes = self.decodes
         if repeats > 1:
-            self.free_blocks -= self._growth(repeats)
-        clock = self._clock + repeats
-        self._clock = clock
+            self.free_blocks -= decodes.growth(repeats)
+        clock = decodes.clock + repeats
+        decodes.clock = clock
         finished = self._commit_marked(step) if step.marked else []
-        finishing = self._finishing
+        finishing = decodes.finishing
         if finishing and finishing[0][0] == clock:
             in_order = not finished
             while finishing and finishing[0][0] == clock:
@@ -273,13 +244,13 @@ class Scheduler:
             context = request.computed
             if request.decoding:
                 context = request.origin + clock
-                self._leave(request.origin)
+                decodes.leave(request.origin)
             self._held_blocks += -(-context // self._block)
         self._held_seats += len(ids)
         if not self._holds:
-            self._release()
-        if self.n == 0:
-            self._clock = 0  # start anew, so that origins stay small
+            self.release()
+        if decodes.n == 0:
+            decodes.clock = 0  # start anew, so that origins stay small
         return ids
 
     # requests that leave before their end
@@ -287,22 +258,18 @@ class Scheduler:
     def remove(self, request: Request) -> None:
         """A request that waits or runs leaves the engine, not while a step with it is scheduled. What it held is free at once."""
         if request.id not in self.running_requests:
-            if self._fcfs:
-                self.waiting_requests.remove(request)
-            else:
-                self._heap.remove((request.priority, request.arrival, request.id, request))
-                heapify(self._heap)
+            self.queue.remove(request)
             return
         del self.running_requests[request.id]
-        have = request.computed
+        decodes = self.decodes
+        have = decodes.context(request)
         if request.decoding:
-            have = request.origin + self._clock
-            self._leave(request.origin)
-            self._reschedule_finishes()
-            if self.n == 0:
-                self._clock = 0
+            decodes.leave(request.origin)
+            decodes.reschedule(self.running_requests.values())
+            if decodes.n == 0:
+                decodes.clock = 0
         else:
-            self._partials.remove(request)
+            self.partials.remove(request)
         self._give_back(have)
 
     def remove_finished(self, request: Request) -> None:
@@ -315,10 +282,10 @@ class Scheduler:
 
     def schedule_without_admission(self) -> Step | None:
         """Form the next step as if nobody waited."""
-        waiting, heap = self.waiting_requests, self._heap
-        self.waiting_requests, self._heap = deque(), []
+        queue = self.queue
+        self.queue = Waiting(queue.fcfs)
         step = self.schedule()
-        self.waiting_requests, self._heap = waiting, heap
+        self.queue = queue
         return step
 
     def _give_back(self, tokens: int) -> None:
@@ -331,10 +298,9 @@ class Scheduler:
     def _commit_marked(self, step: Step) -> list[Request]:
         """Give each chunk its tokens. Who has its whole prompt has a token more, and decodes from now on or is finished."""
         if step.stalled:
-            self._hold_back(step.stalled)
+            self.decodes.hold_back(step.stalled, self.running_requests.values())
         finished: list[Request] = []
         emitted: list[Request] = []
-        clock = self._clock
         for request in step.chunks:
             granted = request.granted
             computed = request.computed + granted
@@ -342,61 +308,21 @@ class Scheduler:
             request.computed = computed
             if computed < request.tokens:
                 if computed == granted:
-                    self._partials.append(request)
+                    self.partials.append(request)
                 continue
             if computed > granted:
-                self._partials.remove(request)
+                self.partials.remove(request)
             emitted.append(request)
             request.outputs += 1
             left = request.output - request.outputs
             if left == 0:
                 finished.append(request)
                 continue
-            request.decoding = True
-            request.finish_at = clock + left
-            heappush(self._finishing, (clock + left, request.number, request))
-            self._join(request, computed - clock)
+            self.decodes.start(request, computed, left)
         for request in step.members:
             request.granted = 0
         self.emitted = emitted
         return finished
-
-    def _join(self, request: Request, origin: int) -> None:
-        request.origin = origin
-        self.n += 1
-        self._origins += origin
-        self._origins_squared += origin * origin
-        self._ring[origin % self._block] += 1
-
-    def _leave(self, origin: int) -> None:
-        self.n -= 1
-        self._origins -= origin
-        self._origins_squared -= origin * origin
-        self._ring[origin % self._block] -= 1
-
-    def _growth(self, repeats: int) -> int:
-        """Blocks that repeats 2 to ``repeats`` take; those of the first were taken by ``schedule()``."""
-        block = self._block
-        high = -self._clock % block  # a new block at the first repeat; one less at each repeat after it
-        low = -(self._clock + repeats - 1) % block
-        cycles = (repeats - 1) // block
-        if low <= high:
-            return cycles * self.n + sum(self._ring[low:high])
-        return (cycles + 1) * self.n - sum(self._ring[high:low])
-
-    def _repeats_that_fit(self, repeats: int) -> int:
-        """The most repeats, up to ``repeats``, whose growth the free blocks allow."""
-        block = self._block
-        ring = self._ring
-        cycles = self.free_blocks // self.n
-        left = self.free_blocks - cycles * self.n
-        fit = 1 + cycles * block
-        while fit < repeats:
-            left -= ring[-(self._clock + fit) % block]
-            if left < 0:
-                return fit
-            fit += 1
-        return repeats
 
     def _grant_to_partial(self, budget: int, free: int) -> int:
         """Tokens for the one unfinished prompt, or -1 when order matters: there are several, or blocks or budget run out.
@@ -404,17 +330,17 @@ class Scheduler:
         Without a threshold it is the last in running, so the decodes before it take one token each, and it takes from the rest.
         """
         step = self.step
-        request = self._partials[0]
+        request = self.partials[0]
         have = request.computed
         grant = request.tokens - have
-        if 0 < self._threshold < grant and self._requests() > 1:
+        if 0 < self._threshold < grant and self.num_requests() > 1:
             grant = self._threshold
         if grant > budget:
             if next(reversed(self.running_requests.values())) is not request:
                 return -1
             grant = budget
         free -= -(-(have + grant) // self._block) + (-have // self._block)
-        if free < 0 or len(self._partials) > 1:
+        if free < 0 or len(self.partials) > 1:
             return -1
         self.free_blocks = free
         step.marked = True
@@ -425,24 +351,25 @@ class Scheduler:
             step.prefill_work = grant * (2 * have + grant)
         return grant
 
-    def _admit(self, budget: int, step: Step) -> None:
-        """Admit from waiting while seats, budget and blocks last; the head that does not fit stops it."""
+    def admit(self, budget: int) -> None:
+        """Admit from the queue to the step while seats, budget and blocks last; the head that does not fit stops it."""
+        step = self.step
         running = self.running_requests
-        waiting = self.waiting_requests
-        heap = self._heap
+        arrived = self.queue.arrived  # the queue's own parts, for speed
+        ranked = self.queue.ranked
         block = self._block
         threshold = self._threshold
         free = self.free_blocks
         seats = self._seats - self._held_seats
         while budget > 0 and len(running) < seats:
-            if waiting:
-                request = waiting[0]
-            elif heap:
-                request = heap[0][3]
+            if arrived:
+                request = arrived[0]
+            elif ranked:
+                request = ranked[0][3]
             else:
                 break
             grant = tokens = request.tokens
-            if 0 < threshold < grant and self._requests() > 1:
+            if 0 < threshold < grant and self.num_requests() > 1:
                 grant = threshold
             if grant > budget:
                 if not self._chunked:
@@ -454,10 +381,10 @@ class Scheduler:
                 fit += self._watermark
             if fit > free:
                 break
-            if self._fcfs:
-                waiting.popleft()
+            if arrived:
+                arrived.popleft()
             else:
-                heappop(heap)
+                heappop(ranked)
             self._numbers += 1
             request.number = self._numbers
             request.granted = grant
@@ -473,61 +400,7 @@ class Scheduler:
         if len(running) > self.most_running:
             self.most_running = len(running)
 
-    def _schedule_in_order(self) -> Step:
-        """The step formed request by request, for when order matters: blocks run out, or several prompts are unfinished."""
-        step = self.step
-        block = self._block
-        clock = self._clock
-        budget = self._budget
-        self.least_free = min(self.least_free, self.free_blocks)
-        members: list[Request] = []
-        preempted: list[int] = []
-        for request in self.requests():
-            if budget <= 0:
-                break
-            if request.id not in self.running_requests:
-                continue  # preempted for one before it
-            have = request.origin + clock if request.decoding else request.computed
-            grant = 1 if request.decoding else request.tokens - have
-            if 0 < self._threshold < grant and self._requests() > 1:
-                grant = self._threshold
-            grant = min(grant, budget)
-            need = -(-(have + grant) // block) + (-have // block)
-            victim: Request | None = None
-            while need > self.free_blocks:
-                victim = self._victim()
-                if victim.granted:  # only a less important one can come before: what it was given goes back
-                    budget += victim.granted
-                    members.remove(victim)
-                self._preempt(victim)
-                preempted.append(victim.id)
-                if victim is request:
-                    break
-            if victim is request:
-                break
-            self.free_blocks -= need
-            request.granted = grant
-            members.append(request)
-            budget -= grant
-        step.clear()
-        step.marked = True
-        step.members = members
-        step.preempted = preempted
-        step.chunks = [request for request in members if not request.decoding]
-        step.prefill_tokens = sum(request.granted for request in step.chunks)
-        step.prefill_work = sum(r.granted * (2 * r.computed + r.granted) for r in step.chunks)
-        if not preempted and budget > 0:
-            self._admit(budget, step)
-        contexts = [request.origin + clock for request in members if request.decoding]
-        step.decodes = len(contexts)
-        step.context_sum = sum(contexts)
-        step.horizon = 1
-        if len(contexts) < self.n:
-            step.stalled = [r for r in self.requests() if r.decoding and not r.granted]
-        self._release()
-        return step
-
-    def _release(self) -> None:
+    def release(self) -> None:
         """Let go of what finished."""
         if self.free_blocks < self.least_free:
             self.least_free = self.free_blocks
@@ -535,50 +408,6 @@ class Scheduler:
         self._held_blocks = 0
         self._held_seats = 0
 
-    def _victim(self) -> Request:
-        """FCFS: the last in running. Priority: the least important, the latest of those."""
-        if self._fcfs:
-            return next(reversed(self.running_requests.values()))
-        return max(self.running_requests.values(), key=_least_important)
-
-    def _preempt(self, request: Request) -> None:
-        """Free all its blocks and put it at the head of the queue; its tokens so far will be computed anew."""
-        if request.decoding:
-            have = request.origin + self._clock
-            request.outputs = request.output - (request.finish_at - self._clock)
-            request.tokens = request.prompt + request.outputs
-            request.decoding = False
-            self._leave(request.origin)
-            self._reschedule_finishes()
-        else:
-            have = request.computed
-            self._partials.remove(request)
-        self.free_blocks += -(-(have + request.granted) // self._block)
-        request.computed = 0
-        request.granted = 0
-        del self.running_requests[request.id]
-        if self._fcfs:
-            self.waiting_requests.appendleft(request)
-        else:
-            heappush(self._heap, (request.priority, request.arrival, request.id, request))
-
-    def _hold_back(self, stalled: list[Request]) -> None:
-        """Decodes the step gave nothing: the clock went on without them, so their origin and finish move with it."""
-        for request in stalled:
-            self._leave(request.origin)
-            self._join(request, request.origin - 1)
-            request.finish_at += 1
-        self._reschedule_finishes()
-
-    def _reschedule_finishes(self) -> None:
-        """Make the heap of finishes anew."""
-        self._finishing = [(r.finish_at, r.number, r) for r in self.running_requests.values() if r.decoding]
-        heapify(self._finishing)
-
 
 def _number(request: Request) -> int:
     return request.number
-
-
-def _least_important(request: Request) -> tuple[int, float, int]:
-    return request.priority, request.arrival, request.id
