@@ -149,15 +149,22 @@ class Scheduler:
 
     def add(self, id: int, prompt_tokens: int, output_tokens: int, priority: int = 0, arrival: float = 0.0) -> None:
         """Queue request ``id``: ``prompt_tokens`` >= 1, ``output_tokens`` >= 1; a lower ``priority`` is more important."""
-        self.queue.add(Request(id, prompt_tokens, output_tokens, priority, arrival))
+        request = Request(id, prompt_tokens, output_tokens, priority, arrival)
+        queue = self.queue
+        if queue.fcfs:
+            queue.arrived.append(request)  # written out, for speed
+        else:
+            queue.add(request)
 
     def may_admit_newest(self, id: int, prompt_tokens: int) -> bool:
         """Whether request ``id``, just added, may be admitted at the end of the step in progress, one of decodes alone.
 
         May say yes to one that will not be (blocks that growth takes meanwhile are not counted), never no to one that will.
         """
-        head = self.queue.head()
-        return head is not None and head.id == id and self._may_admit(prompt_tokens)
+        queue = self.queue
+        if len(queue.arrived) != 1 if queue.fcfs else queue.ranked[0][2] != id:
+            return False
+        return self._may_admit(prompt_tokens)
 
     def may_admit_next(self) -> bool:
         """The same of the next in the queue, after one has left it."""
