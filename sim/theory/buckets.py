@@ -22,6 +22,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from sim.theory.queues import positive
+
 __all__ = ["MD1Timeout", "TokenBucket", "unnormalised_work"]
 
 
@@ -41,12 +43,6 @@ def unnormalised_work(rate: float, service: float, work: float) -> float:
     return total
 
 
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not 0.0 < value < math.inf:
-            raise ValueError(f"{name}: {value}; greater than 0")
-
-
 @dataclass(frozen=True)
 class TokenBucket:
     """Requests come at ``rate``, tokens at ``refill`` up to ``burst``; a request takes one, and may wait ``max_wait`` for it."""
@@ -57,7 +53,7 @@ class TokenBucket:
     max_wait: float = 0.0
 
     def __post_init__(self) -> None:
-        _positive(rate=self.rate, refill=self.refill)
+        positive(rate=self.rate, refill=self.refill)
         if not 1.0 <= self.burst < math.inf:
             raise ValueError(f"burst: {self.burst}; at least 1, or nothing is let through")
         if not 0.0 <= self.max_wait < math.inf:
@@ -107,7 +103,7 @@ class MD1Timeout:
     timeout: float
 
     def __post_init__(self) -> None:
-        _positive(rate=self.rate, service=self.service, timeout=self.timeout)
+        positive(rate=self.rate, service=self.service, timeout=self.timeout)
 
     @property
     def late(self) -> float:

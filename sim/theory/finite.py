@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sim.theory.queues import positive
+
 __all__ = ["MMcD", "MMcK"]
 
 
 def _checked(rate: float, service: float, servers: int) -> None:
-    for name, value in (("rate", rate), ("service", service)):
-        if not 0.0 < value < math.inf:
-            raise ValueError(f"{name}: {value}; greater than 0")
+    positive(rate=rate, service=service)
     if servers < 1:
         raise ValueError(f"servers: {servers}; at least 1")
 
@@ -90,8 +90,7 @@ class MMcD:
 
     def __post_init__(self) -> None:
         _checked(self.rate, self.service, self.servers)
-        if not 0.0 < self.patience < math.inf:
-            raise ValueError(f"patience: {self.patience}; greater than 0")
+        positive(patience=self.patience)
 
     def _moment(self, power: int) -> float:
         """∫ min(x, D)^power v(x) dx / p_{c-1} over all x > 0, power 0 or 1."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from sim.theory.queues import positive
+
 __all__ = ["MM1Breakdowns", "MachineRepair"]
 
 
@@ -24,9 +26,7 @@ class MachineRepair:
     def __post_init__(self) -> None:
         if self.machines < 1:
             raise ValueError(f"machines: {self.machines}; at least 1")
-        for name, value in (("up", self.up), ("down", self.down)):
-            if not 0.0 < value < math.inf:
-                raise ValueError(f"{name}: {value}; greater than 0")
+        positive(up=self.up, down=self.down)
 
     @property
     def availability(self) -> float:
@@ -59,9 +59,7 @@ class MM1Breakdowns:
     down: float
 
     def __post_init__(self) -> None:
-        for name in ("rate", "service", "up", "down"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name}: {getattr(self, name)}; greater than 0")
+        positive(rate=self.rate, service=self.service, up=self.up, down=self.down)
         if not self.rate * self.service < self.availability:
             raise ValueError(
                 f"utilization: {self.rate * self.service}; below {self.availability:g}, the time the server is up"

@@ -10,7 +10,14 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-__all__ = ["MD1", "MG1", "MM1", "MMc", "erlang_b", "erlang_c", "little"]
+__all__ = ["MD1", "MG1", "MM1", "MMc", "erlang_b", "erlang_c", "little", "positive"]
+
+
+def positive(**values: float) -> None:
+    """ValueError, naming the first, unless all are greater than 0 and finite."""
+    for name, value in values.items():
+        if not 0.0 < value < math.inf:
+            raise ValueError(f"{name}: {value}; greater than 0")
 
 
 def little(rate: float, time: float) -> float:

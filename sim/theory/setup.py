@@ -18,15 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from sim.theory.queues import little
+from sim.theory.queues import little, positive
 
 __all__ = ["MG1Setup", "MM1Setup", "MMInfSetup", "MMkSetup"]
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not 0.0 < value < math.inf:
-            raise ValueError(f"{name}: {value}; greater than 0")
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class MM1Setup:
     setup: float
 
     def __post_init__(self) -> None:
-        _positive(rate=self.rate, service=self.service, setup=self.setup)
+        positive(rate=self.rate, service=self.service, setup=self.setup)
         if not self.rate * self.service < 1.0:
             raise ValueError(f"utilization: {self.rate * self.service}; below 1 for a steady state")
 
@@ -70,7 +64,7 @@ class MG1Setup:
     setup_square: float
 
     def __post_init__(self) -> None:
-        _positive(rate=self.rate, service=self.service, setup=self.setup, setup_square=self.setup_square)
+        positive(rate=self.rate, service=self.service, setup=self.setup, setup_square=self.setup_square)
         if not self.rate * self.service < 1.0:
             raise ValueError(f"utilization: {self.rate * self.service}; below 1 for a steady state")
 
@@ -100,7 +94,7 @@ class MMInfSetup:
     setup: float
 
     def __post_init__(self) -> None:
-        _positive(rate=self.rate, service=self.service, setup=self.setup)
+        positive(rate=self.rate, service=self.service, setup=self.setup)
 
     @property
     def _weight(self) -> float:
@@ -152,7 +146,7 @@ class MMkSetup:
     servers: int
 
     def __post_init__(self) -> None:
-        _positive(rate=self.rate, service=self.service, setup=self.setup)
+        positive(rate=self.rate, service=self.service, setup=self.setup)
         if self.servers < 1 or not self.rate * self.service < self.servers:
             raise ValueError(
                 f"utilization: {self.rate * self.service} erlangs on {self.servers} servers has no steady state"
