@@ -189,6 +189,9 @@ class Fleet(Floor):
         self.issue_number += 1
         heappush(self.issues, (when, 1, self.issue_number, -1 - code))
 
+    def settle(self, now: float) -> None:
+        """Nothing to do: whoever drives it has brought it to ``now``."""
+
     def snapshot(self, replica: int, now: float) -> tuple[int, int, int]:
         return self.replicas[replica].snapshot(now, self.late)
 

@@ -1,11 +1,12 @@
 """What the fast fleet and the reference have in common: deployments, which of their replicas are open, and who is told what.
 
-Neither knows of the other. A fleet adds the calendar, and the replicas with their steps; the few methods that raise
-NotImplementedError here are all that the gateway and the cluster need of it.
+Neither knows of the other. A fleet adds the calendar, and the replicas with their steps; the few abstract methods here are all that
+the gateway and the cluster need of it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import insort
 
 from sim.control.gateway import Gateway
@@ -18,7 +19,7 @@ from sim.serving.ledger import Ledger
 __all__ = ["Floor"]
 
 
-class Floor:
+class Floor(ABC):
     """Columns of the requests, by row; attempts of clients that try again are rows past those of the table. Replicas by number."""
 
     def __init__(self, plan: FleetPlan) -> None:
@@ -50,68 +51,69 @@ class Floor:
 
     # what a fleet must add
 
+    @abstractmethod
     def advance(self, until: float) -> bool:
         """Process every event up to and at ``until``, or to the first notice. False when nothing is left to happen."""
-        raise NotImplementedError
 
+    @abstractmethod
     def finish(self) -> Ledger:
         """Close the books of a fleet that will not be advanced further."""
-        raise NotImplementedError
 
+    @abstractmethod
     def settle(self, now: float) -> None:
         """Something outside happens at ``now``, after all that happens here by then."""
 
+    @abstractmethod
     def expects(self) -> bool:
         """Whether more requests will come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def snapshot(self, replica: int, now: float) -> tuple[int, int, int]:
         """Requests running and waiting in a replica, and KV blocks in use, at ``now``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def busy(self, replica: int, now: float) -> float:
         """Seconds that the replica has spent in steps by ``now``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make(self, number: int, station: Station) -> None:
         """A new replica."""
-        raise NotImplementedError
 
+    @abstractmethod
     def submit(self, replica: int, row: int, now: float, late: bool) -> None:
         """Row ``row`` arrives at the replica."""
-        raise NotImplementedError
 
+    @abstractmethod
     def abort(self, replica: int, row: int, now: float) -> None:
         """Row ``row`` is to leave the replica."""
-        raise NotImplementedError
 
+    @abstractmethod
     def destroy(self, replica: int, now: float) -> list[int]:
         """The replica is no more; the rows that were in it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def retable(self, replica: int, table: StepTable, now: float) -> None:
         """Steps of the replica take other times."""
-        raise NotImplementedError
 
+    @abstractmethod
     def held(self, replica: int) -> list[int]:
         """The rows in the replica."""
-        raise NotImplementedError
 
+    @abstractmethod
     def progress(self, replica: int, now: float) -> dict[int, tuple[int, float]]:
         """Of the rows in the replica that have output tokens by ``now``: how many, and when the last of them came."""
-        raise NotImplementedError
 
+    @abstractmethod
     def idle(self, replica: int) -> bool:
         """Whether the replica has nothing to serve."""
-        raise NotImplementedError
 
+    @abstractmethod
     def at(self, when: float, code: int) -> None:
         """Have the gateway reminded of ``code`` (0 or more) at ``when``, a point of the time grid, after all step ends of that moment."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reissue(self, row: int, now: float) -> None:
         """A closed-loop user's request ``row`` ended: the next one is issued, in its time."""
-        raise NotImplementedError
 
     def look(self, replica: int, now: float) -> Look:
         """What the engine of a replica exports at ``now``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from math import isnan
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ __all__ = ["Lifecycle"]
 _NAN = float("nan")
 
 
-class Lifecycle:
+class Lifecycle(ABC):
     """Replicas on machines, one by one. What each deployment should have is decided by :class:`~sim.control.cluster.cluster.Cluster`."""
 
     def __init__(
@@ -62,9 +63,9 @@ class Lifecycle:
                 )
             self.groups.append(Group(number, plan, pool))
 
+    @abstractmethod
     def _settle(self, group: Group, reason: str) -> None:
         """Bring the deployment to what it should be."""
-        raise NotImplementedError
 
     # creation and placement
 
