@@ -46,22 +46,13 @@ class Events:
         self, kind: str, now: float, reason: str, /, *, deployment: str = "", replica: int = -1, **numbers: object
     ) -> None:
         """Write one down. ``replica`` is a number in the fleet; written is its number within the deployment."""
+        from sim.observe.store import plain_object
+
         row: dict[str, Any] = {"t_s": float(now), "kind": kind, "reason": reason, "deployment": deployment}
         if replica >= 0:
             row["replica"] = self.floor.ordinal[replica]
             row["deployment"] = self.floor.owner[replica].plan.name
-        self.rows.append(row | {name: _plain(value) for name, value in numbers.items()})
-
-
-def _plain(value: object) -> object:
-    """As JSON can hold it."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {str(name): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
-    return value
+        self.rows.append(row | plain_object(numbers))
 
 
 def run(system: System, drawn: FleetPlan, horizon: float, replication: int, period: float) -> Ran:

@@ -9,7 +9,7 @@ from sim.errors import ConfigError
 if TYPE_CHECKING:
     from sim.catalog import Gpu
     from sim.config.fleet import Pool
-    from sim.experiment.build import Placed, System
+    from sim.experiment.build import System
     from sim.observe.bill import Terms
     from sim.observe.energy import PowerCurve
     from sim.observe.facts import DeploymentFacts, PoolFacts, WorkloadFacts
@@ -36,6 +36,8 @@ def deployment_facts(system: System, table: RequestTable) -> tuple[DeploymentFac
     from sim.observe.alone import Alone
     from sim.observe.facts import DeploymentFacts
 
+    gpus = {pool.name: pool.machine().device for pool in system.scenario.cluster.pools}
+    asked = _energy_is_asked(system)
     most_tokens = int((table.prompt_tokens + table.output_tokens).max(initial=0))
     return tuple(
         DeploymentFacts(
@@ -47,7 +49,7 @@ def deployment_facts(system: System, table: RequestTable) -> tuple[DeploymentFac
             request_overhead=placed.request_overhead,
             pool=deployment.pool,
             replica_gpus=deployment.tensor_parallel,
-            power=_power(placed.profile, _gpu(system, placed)) if _energy_is_asked(system) else None,
+            power=_power(placed.profile, gpus[deployment.pool]) if asked else None,
             alone=Alone.of(placed.step, placed.settings, table.prompt_tokens, most_tokens),
             engine=placed.settings,
             ceiling=_ceiling(deployment.autoscaler),
@@ -61,12 +63,6 @@ def _ceiling(autoscaler: Any) -> int | None:
     given = {} if autoscaler is None else autoscaler.parameters
     found = next((given[name] for name in _CEILINGS if name in given), None)
     return int(found) if found else None  # 0 is no limit
-
-
-def _gpu(system: System, placed: Placed) -> Gpu:
-    names = {pool.name: pool for pool in system.scenario.cluster.pools}
-    number = [one.name for one in system.deployments].index(placed.name)
-    return names[system.scenario.deployments[number].pool].machine().device
 
 
 def _power(profile: Profile, gpu: Gpu) -> PowerCurve | None:
