@@ -38,9 +38,10 @@ class Parts:
 
 def check(parts: Parts, tree: Node, say: Say) -> None:
     """Tell ``say`` (path, message) everything that does not go together."""
-    _unique(tree, ("cluster", "pools"), say)
-    _unique(tree, ("workloads",), say)
-    _unique(tree, ("deployments",), say)
+    for where in (("cluster", "pools"), ("workloads",), ("deployments",)):
+        _needed(tree, where, say)
+        _unique(tree, where, say)
+    _unique(tree, ("faults",), say)
     models = tree.fields.get("models")
     if models is not None and models.value == {}:
         say(("models",), "is empty; a scenario needs at least one")
@@ -70,20 +71,22 @@ def _names(tree: Node, *where: str) -> list[str]:
     return list(dict.fromkeys(item.name for item in node.items if item.name is not None)) if node is not None else []
 
 
+def _needed(tree: Node, where: tuple[str, ...], say: Say) -> None:
+    node = _items(tree, where)
+    if node is not None and isinstance(node.value, list) and not node.value:
+        say(where, "is empty; a scenario needs at least one")
+
+
 def _unique(tree: Node, where: tuple[str, ...], say: Say) -> None:
     node = _items(tree, where)
     if node is None:
         return
-    if isinstance(node.value, list) and not node.value:
-        say(where, "is empty; a scenario needs at least one")
     first: dict[str, Node] = {}
     for index, item in enumerate(node.items):
         if item.name in first and item.name is not None:
             line = first[item.name].fields["name"].place.line
-            say(
-                (*where, index, "name"),
-                f"{shown(item.name)} is the name of another one, on line {line}; names must differ",
-            )
+            at = "" if line is None else f", on line {line}"  # what --set gives stands on none
+            say((*where, index, "name"), f"{shown(item.name)} is the name of another one{at}; names must differ")
         elif item.name is not None:
             first[item.name] = item
 
@@ -123,12 +126,7 @@ def _faults(parts: Parts, tree: Node, say: Say) -> None:
         "deployment": ("one of the deployments", _names(tree, "deployments")),
         "zone": ("one of the zones", zones),
     }
-    given: dict[str, int] = {}
     for index, entry in enumerate(parts.faults):
-        if entry is not None and entry.name is not None:
-            if entry.name in given:
-                say(("faults", index, "name"), f"{shown(entry.name)} is the name of another one; names must differ")
-            given.setdefault(entry.name, index)
         for field, what, _ in references(entry) if entry is not None else ():
             _refer(tree, ("faults", index, field), *known[what], say)
 
@@ -155,9 +153,7 @@ def _serving(parts: Parts, tree: Node, say: Say) -> None:
             say(("workloads", index, "choice"), "has no meaning without deployments to choose among")
         elif len(set(workload.deployments)) < len(workload.deployments):
             say(("workloads", index, "deployments"), "names a deployment twice")
-        elif workload.deployments:
-            pass  # all has been said
-        elif workload.deployment is None and complete and workload.model in parts.models:
+        elif not workload.deployments and workload.deployment is None and complete and workload.model in parts.models:
             if not serving:
                 say(("workloads", index, "model"), f"no deployment serves model {shown(workload.model)}")
             elif len(serving) > 1:
