@@ -1,0 +1,1 @@
+"""Scenarios as files one can deploy: engine flags and Kubernetes manifests."""

@@ -1,0 +1,1 @@
+"""Scenarios in Jupyter: what-if with sliders."""
