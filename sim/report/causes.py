@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.patches import Patch
 
 from sim.observe.causes import CAUSES
-from sim.report.figures import Colours, Plot, short, spoken
 from sim.report.format import label
+from sim.report.plot import Colours, Plot, short, spoken
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

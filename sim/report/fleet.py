@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from sim.report.figures import Colours, Plot
+from sim.report.plot import Colours, Plot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from sim.report.markup import Content, Markup, joined, tag
 from sim.report.view import Fate, Figure, Option, View
 
 if TYPE_CHECKING:
-    from sim.report.figures import Plot
+    from sim.report.plot import Plot
 
 __all__ = ["render", "write"]
 
@@ -60,7 +60,7 @@ def render(view: View) -> str:
 
 
 def _style() -> Markup:
-    from sim.report.figures import DARK, LIGHT
+    from sim.report.plot import DARK, LIGHT
 
     text = resources.files("sim.report").joinpath("style.css").read_text(encoding="utf-8")
     for marker, colours in (("/*LIGHT*/", LIGHT), ("/*DARK*/", DARK)):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sim.observe.course import Course
     from sim.observe.explain import Explanation
 
-__all__ = ["Decision", "Fate", "Figure", "Log", "Option", "Samples", "Status", "View"]
+__all__ = ["Break", "Decision", "Effect", "Fate", "Figure", "Log", "Option", "Samples", "Sensitivity", "Status", "View"]
 
 Status = Literal["meets", "misses", "undecided"]
 
@@ -120,8 +120,52 @@ class Option:
 
 
 @dataclass(frozen=True, slots=True)
+class Effect:
+    """How a figure changes when one ``parameter`` alone goes from what it is to ``low``, and to ``high`` (both as they are written).
+
+    The changes are in the figure's own unit, with half-widths of the paired differences.
+    """
+
+    parameter: str
+    low: str
+    high: str
+    at_low: Figure
+    at_high: Figure
+
+
+@dataclass(frozen=True, slots=True)
+class Sensitivity:
+    """What moves one figure: ``metric`` of ``workload`` (empty: of all requests) under ``option``, which is ``base`` as things stand.
+
+    ``note`` says in a sentence how it was found.
+    """
+
+    metric: str
+    base: Figure
+    effects: tuple[Effect, ...]
+    option: str = ""
+    workload: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """The load, as a multiple of the scenario's, at which ``option`` no longer keeps an objective: ``at`` with its half-width.
+
+    None: it keeps it up to ``tried``, the largest load that was tried.
+    """
+
+    metric: str
+    target: float
+    at: Figure | None
+    tried: float
+    option: str = ""
+    workload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
-    """A run or a comparison as it is shown."""
+    """A run or a comparison as it is shown. ``sensitivity`` and ``breaks`` are of studies, if there were any."""
 
     scenario: str
     question: str
@@ -131,6 +175,8 @@ class View:
     notes: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
     confidence: float = 0.95
+    sensitivity: tuple[Sensitivity, ...] = ()
+    breaks: tuple[Break, ...] = ()
 
     @property
     def workloads(self) -> tuple[str, ...]:
