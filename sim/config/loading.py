@@ -14,14 +14,15 @@ from sim.config import checks, document, faults, paths
 from sim.config.fleet import Deployment, Model, Pool
 from sim.config.outages import Fault
 from sim.config.run import Run
-from sim.config.scenario import Scenario
+from sim.config.scenario import STUDIES, Scenario
+from sim.config.space import OPTION
 from sim.config.tree import Node, Place, merge, node_of
 from sim.config.units import shown
 from sim.config.values import Part
 from sim.config.workload import Workload
 from sim.errors import ConfigError, Problem, did_you_mean
 
-__all__ = ["build", "load", "load_text", "located"]
+__all__ = ["at_point", "build", "load", "load_text", "located"]
 
 _MAX_FILES = 20
 _Part = TypeVar("_Part", bound=Part)
@@ -59,6 +60,7 @@ def _finish(tree: Node, problems: list[Problem], overrides: Mapping[str, Any] | 
             problems.extend(error.problems)
     scenario, found = _examine(tree)
     problems.extend(found)
+    problems.extend(_of_studies(tree))
     seen = set(found)
     options = tree.fields.get("options")
     for name in options.fields if options is not None else ():
@@ -225,6 +227,54 @@ def _of_option(problem: Problem, tree: Node, name: str) -> Problem:
         return problem
     node = tree.fields["options"].fields[name]
     return node.place.problem(f"{problem.path}: {problem.message}", f"options.{name}")
+
+
+def at_point(tree: Node, path: Path | None, option: str | None, changes: Mapping[str, Any]) -> Scenario:
+    """A scenario from its tree with an option applied, then values by path. ConfigError with every problem found."""
+    chosen = changes.get(OPTION, option)
+    if chosen is not None:
+        known = list(tree.fields["options"].fields) if "options" in tree.fields else []
+        if chosen not in known:
+            has = f"; there are {', '.join(known)}" if known else "; there are none"
+            message = f"{shown(chosen)} is not an option{did_you_mean(str(chosen), known)}{has}"
+            raise ConfigError([Problem(message, path=OPTION, file=None if path is None else str(path))])
+        tree = _with_option(tree, chosen)
+    for name in ("options", *STUDIES):
+        tree = tree.with_child(name, None)
+    problems: list[Problem] = []
+    for name, value in changes.items():
+        if name != OPTION:
+            place = Place(source=f"{name}: {shown(value)[1:-1]}", target=name, batch="point")
+            try:
+                tree = paths.assign(tree, name, node_of(value, place))
+            except ValueError as error:
+                problems.append(place.problem(str(error)))
+    scenario, found = _examine(tree)
+    problems.extend(found)
+    if problems or scenario is None:
+        raise ConfigError(_in_order(problems))
+    return _sealed(scenario, tree, path, None)
+
+
+def _of_studies(tree: Node) -> Iterator[Problem]:
+    """Paths that studies vary and no scenario has."""
+    options = tree.fields.get("options")
+    known = [] if options is None else list(options.fields)
+    for name in STUDIES:
+        over = tree.fields.get(name, Node({})).fields.get("over")
+        for path, node in over.fields.items() if over is not None else ():
+            where = f"{name}.over.{path}"
+            if path != OPTION:
+                try:
+                    paths.steps_of(tree, path)
+                except ValueError as error:
+                    yield node.place.problem(str(error), where)
+                continue
+            for item in node.items:
+                if item.value not in known:
+                    has = f"; there are {', '.join(known)}" if known else "; there are none"
+                    near = did_you_mean(str(item.value), known)
+                    yield item.place.problem(f"{item.shown()} is not an option{near}{has}", where)
 
 
 # --- the whole

@@ -15,13 +15,17 @@ from sim.config.billing import Budget, Energy
 from sim.config.fleet import Cluster, Deployment, Model
 from sim.config.outages import Fault
 from sim.config.run import Run
+from sim.config.space import Optimize, Sensitivity, Sweep
 from sim.config.tree import Node
 from sim.config.units import shown
 from sim.config.values import Name, Part, Reader, Text
 from sim.config.workload import Workload
 from sim.errors import ConfigError, Problem, did_you_mean
 
-__all__ = ["Scenario"]
+__all__ = ["STUDIES", "Scenario"]
+
+STUDIES = ("sweep", "optimize", "sensitivity")
+"""Sections that say what to do with a scenario, and nothing of it."""
 
 
 def _options(value: Any) -> Any:
@@ -64,6 +68,10 @@ class Scenario(Part):
         description="What is compared: for each option, values by path, like {deployments.chat.replicas: 4}.",
     )
 
+    sweep: Sweep | None = Field(default=None, description="The points of `twinfer sweep`.")
+    optimize: Optimize | None = Field(default=None, description="What `twinfer optimize` may choose.")
+    sensitivity: Sensitivity | None = Field(default=None, description="What `twinfer sensitivity` varies.")
+
     _tree: Node | None = PrivateAttr(default=None)
     _path: Path | None = PrivateAttr(default=None)
     _option: str | None = PrivateAttr(default=None)
@@ -96,6 +104,15 @@ class Scenario(Part):
             raise ConfigError([problem])
         return build(self._source(), self._path, name)
 
+    def with_changes(self, changes: Mapping[str, Any]) -> Scenario:
+        """The scenario with values set by path, validated anew: a point of a study. ConfigError if it cannot be.
+
+        The path ``option`` applies that option before the rest. What it returns has no options, and asks for no study.
+        """
+        from sim.config.loading import at_point
+
+        return at_point(self._source(), self._path, self._option, changes)
+
     def base(self) -> Scenario:
         """The scenario with no option applied."""
         from sim.config.loading import build
@@ -118,9 +135,9 @@ class Scenario(Part):
     def digest(self) -> str:
         """SHA-256 of all that decides the outcome.
 
-        The question and the options left aside do not count; files count by their content, wherever they lie.
+        The question, the options left aside and what studies vary do not count; files count by their content, wherever they lie.
         """
-        content = self.model_dump(mode="json", exclude={"question", "options"})
+        content = self.model_dump(mode="json", exclude={"question", "options", *STUDIES})
         for model in content["models"].values():
             model["architecture"] = _fingerprint(model["architecture"])
         for pool in content["cluster"]["pools"]:
