@@ -268,6 +268,8 @@ def _ends(parts: Parts, tree: Node, say: Say) -> None:
         return
     if isinstance(run.warmup, float | int) and run.duration is not None and run.warmup >= run.duration:
         say(("run", "warmup"), f"{run.warmup:g} s leave nothing of the run's {run.duration:g} s")
+    if run.steps and run.mode == "reference":
+        say(("run", "steps"), "only the fast simulation keeps its steps: leave out run.mode, or this")
     at: tuple[str, ...] = ("run",) if "run" in tree.fields else ()
     endless = [w for w in parts.workloads if w is not None and (w.arrivals.kind != "trace" or w.arrivals.loop is True)]
     if run.duration is None and run.requests is None and endless:

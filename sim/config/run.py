@@ -80,3 +80,7 @@ class Run(Part):
     )
     drain: Flag = Field(default=True, description="Serve what has arrived to its end; otherwise stop at the duration.")
     sample_every: Period | None = Field(default=None, description="Period of the timeline. Default: duration / 240.")
+    steps: Flag = Field(
+        default=False,
+        description="Keep the engines' steps of the first replication too, for the timeline. Not in reference mode.",
+    )

@@ -135,9 +135,11 @@ class Scenario(Part):
     def digest(self) -> str:
         """SHA-256 of all that decides the outcome.
 
-        The question, the options left aside and what studies vary do not count; files count by their content, wherever they lie.
+        The question, the options left aside, what studies vary and whether steps are kept do not count; files count by their
+        content, wherever they lie.
         """
         content = self.model_dump(mode="json", exclude={"question", "options", *STUDIES})
+        del content["run"]["steps"]
         for model in content["models"].values():
             model["architecture"] = _fingerprint(model["architecture"])
         for pool in content["cluster"]["pools"]:

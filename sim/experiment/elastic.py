@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from sim.experiment.sampler import Sampler
 
 if TYPE_CHECKING:
     from sim.control.cluster.usage import Usage
+    from sim.control.fleet import Fleet
     from sim.control.floor import Floor
     from sim.control.gateway import Gateway
     from sim.control.plan import FleetPlan
@@ -33,6 +34,8 @@ class Ran:
     gateway: Gateway | None = None
     usage: Callable[[float], Usage] | None = None
     """Who had which machine, as of a moment."""
+    steps: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Columns of :class:`sim.serving.recorded.StepLog`, if they were asked for."""
 
 
 class Events:
@@ -55,14 +58,31 @@ class Events:
         self.rows.append(row | plain_object(numbers))
 
 
-def run(system: System, drawn: FleetPlan, horizon: float, replication: int, period: float) -> Ran:
+def fast(drawn: FleetPlan, *, steps: bool) -> Fleet:
+    """The fast fleet; with ``steps`` one that notes them."""
+    if steps:
+        from sim.control.recorded import RecordedFleet
+
+        return RecordedFleet(drawn)
+    from sim.control.fleet import Fleet
+
+    return Fleet(drawn)
+
+
+def steps_of(fleet: Floor) -> Mapping[str, Sequence[float]]:
+    """What a fleet has noted of its steps; nothing if it was not asked to."""
+    from sim.control.recorded import RecordedFleet
+
+    return fleet.steps.columns if isinstance(fleet, RecordedFleet) else {}
+
+
+def run(system: System, drawn: FleetPlan, horizon: float, replication: int, period: float, *, steps: bool) -> Ran:
     """Run it to its end. SimulationError when the replicas there are at the start do not fit the machines."""
     from simpy import Environment
 
     from sim.config.outages import plans as plans_of_faults
     from sim.control.cluster.cluster import Cluster
     from sim.control.faults import start as start_faults
-    from sim.control.fleet import Fleet
     from sim.control.operator import Operator
     from sim.control.reference import ReferenceFleet
     from sim.kernel.drive import drive
@@ -70,7 +90,7 @@ def run(system: System, drawn: FleetPlan, horizon: float, replication: int, peri
 
     scenario = system.scenario
     slow = scenario.run.mode == "reference"
-    fleet: Fleet | ReferenceFleet = ReferenceFleet(drawn) if slow else Fleet(drawn)
+    fleet: Fleet | ReferenceFleet = ReferenceFleet(drawn) if slow else fast(drawn, steps=steps)
     events = Events(fleet)
     env = Environment()
     pools, replicas = plans(system)
@@ -89,4 +109,4 @@ def run(system: System, drawn: FleetPlan, horizon: float, replication: int, peri
     env.process(sampler.process(env))
     drive(env, fleet, math.inf if drawn.drain else drawn.horizon, operator.told)
     ledger = fleet.finish()
-    return Ran(ledger, sampler.columns, events.rows, fleet.gateway, cluster.usage)
+    return Ran(ledger, sampler.columns, events.rows, fleet.gateway, cluster.usage, steps_of(fleet))

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from sim.experiment.build import System, build, plan
-from sim.experiment.elastic import Ran
+from sim.experiment.elastic import Ran, fast, steps_of
 from sim.experiment.sampler import Sampler
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def replicate(scenario: Scenario, replication: int, draw: int | None = None) -> 
     horizon = _horizon(scenario, drawn)
     tables = [deployment.step for deployment in drawn.deployments]
     before = [table.outside for table in tables]
-    ran = _run(system, drawn, horizon, replication)
+    ran = _run(system, drawn, horizon, replication, steps=scenario.run.steps and replication == 0 and draw is None)
     outside = [table.outside - count for table, count in zip(tables, before, strict=True)]
     ledger = ran.ledger
     deployments = deployment_facts(system, drawn.table)
@@ -57,6 +57,7 @@ def replicate(scenario: Scenario, replication: int, draw: int | None = None) -> 
         began=None if gateway is None else gateway.began,
         sent=None if gateway is None else gateway.sent,
         until=until,
+        steps=ran.steps,
     )
 
 
@@ -84,27 +85,26 @@ def _window_end(scenario: Scenario, drawn: FleetPlan, ledger: Ledger, horizon: f
     return horizon if math.isfinite(horizon) else end
 
 
-def _run(system: System, drawn: FleetPlan, horizon: float, replication: int) -> Ran:
+def _run(system: System, drawn: FleetPlan, horizon: float, replication: int, *, steps: bool) -> Ran:
     scenario = system.scenario
     if drawn.gateway is not None:
         from sim.experiment.elastic import run
 
-        return run(system, drawn, horizon, replication, _period(scenario, horizon))
+        return run(system, drawn, horizon, replication, _period(scenario, horizon), steps=steps)
     if scenario.run.mode == "reference":
         from sim.control import reference
 
         return Ran(reference.simulate(drawn))
     from simpy import Environment
 
-    from sim.control.fleet import Fleet
     from sim.kernel.drive import drive
 
-    fleet = Fleet(drawn)
+    fleet = fast(drawn, steps=steps)
     sampler = Sampler(fleet, _period(scenario, horizon))
     env = Environment()
     env.process(sampler.process(env))
     drive(env, fleet, math.inf if drawn.drain else drawn.horizon)
-    return Ran(fleet.finish(), sampler.columns)
+    return Ran(fleet.finish(), sampler.columns, steps=steps_of(fleet))
 
 
 def _period(scenario: Scenario, horizon: float) -> float:

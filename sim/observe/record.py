@@ -68,7 +68,8 @@ class ReplicationRecord:
     there). ``holdings`` say who had GPUs, asleep or not: ``replica``, ``deployment``, ``gpus``, ``start_s``, ``end_s``, ``asleep``.
     What is left out of these is made from the facts: replicas and machines that are there from 0 to ``end``.
     ``timeline`` holds arrays of samples: ``t_s``, ``replica`` (global), ``running``, ``waiting``, ``kv_used`` (blocks), ``busy_s``
-    (seconds in steps since the start), on the engines' clocks. ``events`` are decisions other than rejections, which are read from
+    (seconds in steps since the start), on the engines' clocks. ``steps`` holds what the engines did, if it was kept: the columns of
+    :class:`sim.serving.recorded.StepLog`, on the clients' clock. ``events`` are decisions other than rejections, which are read from
     the rows: dicts with ``t_s``, ``kind`` and, where they apply, ``deployment``, ``replica``, ``request``, ``reason``; other keys
     become details. ``reasons`` says why a row (by its number) was not served. ``area_requests`` is the time integral of the number of
     requests in the system, counted apart from the rows. No request arrives after ``horizon`` (infinite: the last arrival counts
@@ -94,6 +95,7 @@ class ReplicationRecord:
     pools: tuple[PoolFacts, ...] = ()
     machines: dict[str, Array] = field(default_factory=dict)
     holdings: dict[str, Array] = field(default_factory=dict)
+    steps: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.workloads = tuple(self.workloads)
@@ -233,6 +235,7 @@ class ReplicationRecord:
         began: Mapping[int, float] | None = None,
         sent: Mapping[int, float] | None = None,
         until: float = 0.0,
+        steps: Mapping[str, Any] | None = None,
     ) -> ReplicationRecord:
         """The record of a fleet's ledger, by the clients' clock. ``deployment_of[w]`` serves workload ``w``; the rest as in the class.
 
@@ -306,6 +309,7 @@ class ReplicationRecord:
             pools=tuple(pools),
             machines={} if fleet is None else fleet.machines,
             holdings={} if fleet is None else fleet.holdings,
+            steps=_for_clients(_of_known(steps or {}, count), owner, facts),
         )
 
 
@@ -314,8 +318,19 @@ def _column(values: Sequence[Any], rows: int, kind: Any = np.float64) -> Array:
     return np.fromiter(values, kind, rows)
 
 
+def _for_clients(steps: dict[str, Floats], owner: Array, deployments: Sequence[DeploymentFacts]) -> dict[str, Array]:
+    """Steps by the clock that requests are on, whole numbers as such."""
+    if not steps:
+        return {}
+    whole: dict[str, Array] = {
+        name: np.asarray(values, np.int64) for name, values in steps.items() if name[-2:] != "_s"
+    }
+    late = np.array([one.request_overhead for one in deployments])[owner[whole["replica"]]]
+    return whole | {name: steps[name] + late for name in ("start_s", "end_s")}
+
+
 def _of_known(timeline: Mapping[str, Any], count: int) -> dict[str, Floats]:
-    """The samples of the first ``count`` replicas."""
+    """The samples, or steps, of the first ``count`` replicas."""
     columns = {name: np.asarray(values, np.float64) for name, values in timeline.items()}
     known = columns["replica"] < count if columns else np.ones(0, bool)
     return columns if known.all() else {name: values[known] for name, values in columns.items()}

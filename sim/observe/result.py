@@ -159,8 +159,13 @@ class Result:
         """A row a decision (:data:`sim.observe.tables.EVENTS`)."""
         return self.table("events").to_pandas()
 
+    @property
+    def steps(self) -> pd.DataFrame:
+        """A row a step of the first replication (:data:`sim.observe.tables.STEPS`); empty unless ``run.steps`` asked for them."""
+        return self.table("steps").to_pandas()
+
     def table(self, name: str) -> pa.Table:
-        """``requests``, ``timeline`` or ``events`` as an Arrow table; made when first asked for."""
+        """``requests``, ``timeline``, ``events`` or ``steps`` as an Arrow table; made when first asked for."""
         from sim.observe import tables
 
         if name not in self._tables:
@@ -204,7 +209,8 @@ class Result:
         """Write the run directory (see :mod:`sim.observe.store`) and return its path. ResultError if it cannot be written."""
         summary = self._summary_json() | {"kind": "run", "format": store.FORMAT, "figures": self.figures.to_json()}
         files: dict[str, Any] = {"manifest.json": self.manifest, store.SUMMARY: summary}
-        return store.write(directory, files | {f"{name}.parquet": self.table(name) for name in _TABLES})
+        kept = (*_TABLES, "steps") if len(self.table("steps")) else _TABLES
+        return store.write(directory, files | {f"{name}.parquet": self.table(name) for name in kept})
 
     @classmethod
     def load(cls, directory: str | os.PathLike[str]) -> Result:
@@ -219,7 +225,9 @@ class Result:
         result.manifest = store.read_json(folder / "manifest.json")
         result.scenario = None
         result._tables = {
-            name: store.read_table(folder / f"{name}.parquet", getattr(tables, name.upper())) for name in _TABLES
+            name: store.read_table(folder / f"{name}.parquet", getattr(tables, name.upper()))
+            for name in (*_TABLES, "steps")
+            if name in _TABLES or (folder / f"{name}.parquet").exists()
         }
         try:
             result.figures = Figures.from_json(summary["figures"], float(summary["confidence"]))

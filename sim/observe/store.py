@@ -1,9 +1,9 @@
 """Run directories: what is written, so that it is never half there, and what is read back, so that it is never half right.
 
-A run: ``manifest.json``, ``summary.json``, ``requests.parquet``, ``timeline.parquet``, ``events.parquet``. A comparison:
-``manifest.json``, ``summary.json`` and a run under ``options/`` for each option. ``summary.json`` is written last and removed first:
-a directory without it is not a result. The same result gives the same bytes: sorted keys, fixed schemas and order of rows, no
-time of writing.
+A run: ``manifest.json``, ``summary.json``, ``requests.parquet``, ``timeline.parquet``, ``events.parquet``, and ``steps.parquet`` if
+``run.steps`` asked for it. A comparison: ``manifest.json``, ``summary.json`` and a run under ``options/`` for each option.
+``summary.json`` is written last and removed first: a directory without it is not a result. The same result gives the same bytes:
+sorted keys, fixed schemas and order of rows, no time of writing.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ __all__ = [
 
 FORMAT = 2
 SUMMARY = "summary.json"
-_STALE = ("report.html",)
-_TABLES = ("events.parquet", "requests.parquet", "timeline.parquet")
+_STALE = ("report.html", "timeline.pftrace", "timeline.svg", "timeline.png")
+_TABLES = ("events.parquet", "requests.parquet", "steps.parquet", "timeline.parquet")
 
 
 def claim(directory: str | os.PathLike[str]) -> None:

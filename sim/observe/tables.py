@@ -14,7 +14,7 @@ from sim.observe.metrics import Floats
 from sim.observe.record import ReplicationRecord
 from sim.serving.ledger import OUTCOMES, REJECTED
 
-__all__ = ["EVENTS", "REQUESTS", "TIMELINE", "events", "requests", "timeline"]
+__all__ = ["EVENTS", "REQUESTS", "STEPS", "TIMELINE", "events", "requests", "steps", "timeline"]
 
 REQUESTS = pa.schema(
     [
@@ -84,6 +84,29 @@ EVENTS = pa.schema(
 """A row a decision, in order of time, with the reason; ``detail`` is a JSON object of the numbers it was made from. What does not apply
 is empty, or -1 for ``replica`` and ``request``."""
 
+STEPS = pa.schema(
+    [
+        ("replication", pa.int32()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("deployment", pa.string()),
+        ("replica", pa.int32()),
+        ("steps", pa.int64()),
+        ("prompts", pa.int64()),
+        ("prefill_tokens", pa.int64()),
+        ("decodes", pa.int64()),
+        ("context_tokens", pa.int64()),
+        ("running", pa.int64()),
+        ("waiting", pa.int64()),
+        ("kv_used", pa.int64()),
+        ("kv_blocks", pa.int64()),
+    ]
+)
+"""A row an engine step, or a span of ``steps`` equal ones (0: a step lost with its replica), by deployment, replica and start; of the
+first replication, and only if ``run.steps`` asked for it. Times are on the clients' clock, as those of requests. In each step
+``prompts`` requests had ``prefill_tokens`` of their prompts computed, and ``decodes`` requests got a token; ``context_tokens`` those had
+in the KV cache before the first. ``running``, ``waiting`` and KV blocks in use are those of the first step's start."""
+
 
 _KNOWN = frozenset(EVENTS.names)
 
@@ -101,6 +124,11 @@ def timeline(records: Sequence[ReplicationRecord]) -> pa.Table:
 def events(records: Sequence[ReplicationRecord]) -> pa.Table:
     """The decisions of all replications (:data:`EVENTS`)."""
     return _concatenated([_events(record) for record in records], EVENTS)
+
+
+def steps(records: Sequence[ReplicationRecord]) -> pa.Table:
+    """The steps that were kept (:data:`STEPS`)."""
+    return _concatenated([_steps(record) for record in records if record.steps], STEPS)
 
 
 def _requests(record: ReplicationRecord) -> pa.Table:
@@ -164,6 +192,20 @@ def _timeline(record: ReplicationRecord) -> pa.Table:
         },
         TIMELINE,
     )
+
+
+def _steps(record: ReplicationRecord) -> pa.Table:
+    replica = record.steps["replica"]
+    owner, ordinal = record.owner[replica], record.replicas["ordinal"][replica]
+    order = np.lexsort((record.steps["start_s"], ordinal, owner))
+    values: dict[str, Any] = {name: column[order] for name, column in record.steps.items()}
+    values |= {
+        "replication": np.full(len(order), record.replication),
+        "deployment": _named([d.name for d in record.deployments], owner[order]),
+        "replica": ordinal[order],
+        "kv_blocks": np.array([d.kv_blocks for d in record.deployments])[owner[order]],
+    }
+    return _table({field.name: values[field.name] for field in STEPS}, STEPS)
 
 
 def _events(record: ReplicationRecord) -> pa.Table:
