@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         TwinferError,
     )
     from sim.experiment import compare, simulate
+    from sim.notebook import what_if
     from sim.observe.result import Comparison, Result
     from sim.profiles import Profile
 
@@ -37,6 +38,7 @@ _HOMES = {
     "Scenario": "sim.config",
     "simulate": "sim.experiment",
     "compare": "sim.experiment",
+    "what_if": "sim.notebook",
     "Profile": "sim.profiles",
     "Result": "sim.observe.result",
     "Comparison": "sim.observe.result",
@@ -66,6 +68,7 @@ __all__ = [
     "compare",
     "load",
     "simulate",
+    "what_if",
 ]
 
 
