@@ -6,6 +6,7 @@ simulating   run, compare, report
 scenarios    validate, schema, init
 listing      catalog
 tracing      traces list, fetch, inspect, fit
+deploying    deploy
 console      what goes to stdout and what to stderr; progress
 tables       the tables for people
 """

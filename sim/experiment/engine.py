@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sim.config.fleet import Engine, Model
     from sim.profiles import Profile
 
-__all__ = ["choose_profile", "engine_settings"]
+__all__ = ["as_served", "choose_profile", "engine_settings"]
 
 
 def choose_profile(
@@ -74,7 +74,7 @@ def engine_settings(
     from sim.hardware.memory import kv_blocks
     from sim.serving.defaults import batch_defaults, batched_tokens_floor
 
-    engine = _as_served(deployment.engine, profile)
+    engine = as_served(deployment.engine, profile)
     tokens, seqs = batch_defaults(gpu.name, gpu.memory, engine.defaults_for)
     max_model_len = engine.max_model_len or longest or architecture.max_model_len
     asked_tokens = engine.max_num_batched_tokens
@@ -116,7 +116,7 @@ def engine_settings(
     )
 
 
-def _as_served(engine: Engine, profile: Profile) -> Engine:
+def as_served(engine: Engine, profile: Profile) -> Engine:
     """``engine`` with what it leaves out taken from the measured server, where that is known."""
     if profile.served is None:
         return engine

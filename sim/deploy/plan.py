@@ -1,0 +1,163 @@
+"""One deployment of a scenario, resolved as it was simulated, with the names and numbers that its files need."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sim.errors import TwinferError
+
+if TYPE_CHECKING:
+    from sim.catalog import Architecture
+    from sim.config import Scenario
+    from sim.config.fleet import Deployment, Engine, Machine, Model, Pool
+    from sim.control.cluster.plans import Start
+    from sim.experiment.build import Placed
+
+__all__ = ["PORT", "Plan", "plans"]
+
+PORT = 8000
+"""vLLM's own."""
+
+_LONGEST = 40  # characters of a name: Kubernetes has 63, of which suffixes like -predictor take some
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A deployment as it is to be deployed. ``name`` is fit for Kubernetes; ``workloads`` are those it serves."""
+
+    name: str
+    flavour: str
+    image: str
+    deployment: Deployment
+    placed: Placed
+    engine: Engine
+    """Its settings with those of the measured server, where the scenario leaves them out."""
+    model: Model
+    architecture: Architecture
+    pool: Pool
+    machine: Machine
+    start: Start
+    workloads: tuple[str, ...]
+
+    @property
+    def checkpoint(self) -> str:
+        """What vLLM is told to serve: a HuggingFace id, or a folder on the volume of models where none is known."""
+        given = self.model.architecture
+        if given.count("/") == 1 and not given.startswith((".", "/", "~")) and not Path(given).exists():
+            return given
+        return self.architecture.hf_id or f"/models/{named(self.architecture.name)}"
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.deployment.tensor_parallel
+
+    @property
+    def nodes(self) -> int:
+        """Machines that one replica spans."""
+        return ceil(self.gpus / self.machine.gpus)
+
+    @property
+    def gpus_per_pod(self) -> int:
+        """GPUs of one pod: of a replica, or of its share of a machine."""
+        return self.gpus // self.nodes
+
+    @property
+    def scaler(self) -> str | None:
+        """The kind of its autoscaler."""
+        return None if self.deployment.autoscaler is None else self.deployment.autoscaler.kind
+
+    @property
+    def scaling(self) -> dict[str, Any]:
+        """Its autoscaler's parameters, defaults filled in."""
+        if self.deployment.autoscaler is None:
+            return {}
+        from sim.control import registry
+
+        accepted = registry.parameters("autoscaler", self.deployment.autoscaler.kind)
+        defaults = {name: one.default for name, one in accepted.items() if one.default is not one.empty}
+        return defaults | self.deployment.autoscaler.parameters
+
+    @property
+    def fewest(self) -> int:
+        """Replicas that are always there."""
+        return int(self.scaling.get("min", 0)) if self.scaler else self.deployment.replicas
+
+    @property
+    def knative(self) -> bool:
+        """Whether Knative runs the pods."""
+        return self.scaler == "kpa"
+
+    @property
+    def volume(self) -> str | None:
+        """Where weights come from: a network volume (``pvc``), the machine's own disk (``host``), or elsewhere (None)."""
+        if self.checkpoint.startswith("/models/"):
+            return "pvc"
+        return {"network_disk": "pvc", "local_disk": "host"}.get(str(self.deployment.cold_start.weights_from))
+
+
+def named(name: str) -> str:
+    """``name`` as Kubernetes allows names: lower-case letters, digits and hyphens."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_LONGEST].rstrip("-")
+    return plain if plain and plain[0].isalpha() else f"m-{plain}".rstrip("-")
+
+
+def plans(scenario: Scenario, flavour: str, image: str) -> list[Plan]:
+    """Every deployment of ``scenario``, resolved. TwinferError where two names come to the same, or GPUs are none one can ask for."""
+    from sim import catalog
+    from sim.experiment.build import build
+    from sim.experiment.engine import as_served
+    from sim.experiment.machines import starts
+
+    system = build(scenario)
+    pools = {pool.name: pool for pool in scenario.cluster.pools}
+    found: list[Plan] = []
+    for number, (deployment, placed, known) in enumerate(
+        zip(scenario.deployments, system.deployments, starts(scenario, system.deployments), strict=True)
+    ):
+        pool, model = pools[deployment.pool], scenario.models[deployment.model]
+        plan = Plan(
+            name=named(deployment.name),
+            flavour=flavour,
+            image=image,
+            deployment=deployment,
+            placed=placed,
+            engine=as_served(placed.engine, placed.profile),
+            model=model,
+            architecture=catalog.model(model.architecture),
+            pool=pool,
+            machine=pool.machine(),
+            start=known.start,
+            workloads=tuple(
+                workload.name
+                for workload, serving in zip(scenario.workloads, system.deployment_of, strict=True)
+                if serving == number or deployment.name in workload.deployments
+            ),
+        )
+        for other in found:
+            if other.name == plan.name:
+                names = f"{other.deployment.name!r} and {deployment.name!r}"
+                raise TwinferError(f"deployments {names} would both be called {plan.name!r} in Kubernetes: rename one")
+        _deployable(plan)
+        found.append(plan)
+    return found
+
+
+def _deployable(plan: Plan) -> None:
+    where = f"deployments.{plan.deployment.name}"
+    if plan.machine.gpus < plan.gpus and plan.flavour != "lws":
+        raise TwinferError(
+            f"{where}.tensor_parallel: a replica takes {plan.gpus} GPUs, a machine of pool {plan.pool.name} has"
+            f" {plan.machine.gpus}: --flavour lws writes a LeaderWorkerSet, whose replicas span machines"
+        )
+    if plan.gpus % plan.nodes:
+        raise TwinferError(
+            f"{where}.tensor_parallel: {plan.gpus} GPUs cannot be shared equally by the {plan.nodes} machines of"
+            f" {plan.machine.gpus} GPUs that a replica spans, as the pods of a LeaderWorkerSet are equal"
+        )
+    if plan.placed.gpu == "cpu":
+        raise TwinferError(f"{where}: runs on CPUs; what is written asks for GPUs")
