@@ -64,18 +64,23 @@ class System:
         """Whether runs with drawn step times are wanted, and can be had."""
         return self.scenario.run.calibration_doubt and any(p.profile.doubt is not None for p in self.deployments)
 
-    def drawn(self, number: int) -> System:
-        """The same with step times from draw ``number`` of its profiles' doubt.
+    def drawn(self, number: int | None, times: float = 1.0) -> System:
+        """The same with step times from draw ``number`` of its profiles' doubt (None: as measured), multiplied by ``times``.
 
         A profile has the same draw wherever it serves, in other options too; draws of different profiles are independent.
+        Times that the scenario sets itself stay.
         """
         from sim.kernel.streams import generator, stable_hash
-        from sim.perf.doubt import draw
+        from sim.perf.doubt import SCALED, draw, scaled
 
         deployments = []
         for placed in self.deployments:
             stream = f"calibration doubt/{stable_hash(placed.profile.model_dump_json())}"
-            profile = draw(placed.profile, generator(self.scenario.run.seed, number, stream))
+            profile = placed.profile
+            if number is not None:
+                profile = draw(profile, generator(self.scenario.run.seed, number, stream))
+            if times != 1.0:
+                profile = scaled(profile, dict.fromkeys(SCALED, times))
             deployments.append(replace(placed, **_times(profile, placed.engine, placed.settings)))
         return replace(self, deployments=tuple(deployments))
 

@@ -20,16 +20,19 @@ __all__ = ["replicate"]
 _SAMPLES = 240  # on a timeline, when the scenario does not say how often
 
 
-def replicate(scenario: Scenario, replication: int, draw: int | None = None) -> ReplicationRecord:
+def replicate(scenario: Scenario, replication: int, draw: int | None = None, times: float = 1.0) -> ReplicationRecord:
     """Run replication number ``replication``; its outcome depends on nothing but the scenario and the numbers.
 
     ``draw`` is the number of a draw from the doubt of the profiles: the same requests, served in step times drawn from it.
+    ``times`` multiplies those of all profiles.
     """
     from sim.experiment.facts import deployment_facts, pool_facts, workload_facts
     from sim.experiment.machines import at_start
     from sim.observe.record import ReplicationRecord, latest
 
-    system = build(scenario) if draw is None else build(scenario).drawn(draw)
+    system = build(scenario)
+    if draw is not None or times != 1.0:
+        system = system.drawn(draw, times)
     drawn = plan(system, replication)
     horizon = _horizon(scenario, drawn)
     tables = [deployment.step for deployment in drawn.deployments]

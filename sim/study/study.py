@@ -82,7 +82,7 @@ class Study:
         except TwinferError as error:
             return Outcome(task, "", None, error=" ".join(str(error).splitlines()))
         count = scenario.run.replications if task.count is None else task.count
-        job = Job(scenario, task.first, count, task.warmup, task.draw)
+        job = Job(scenario, task.first, count, task.warmup, task.draw, task.times)
         key = key_of(job)
         found = None if self.store is None else self.store.find(task, key)
         return (task, key, job) if found is None else found

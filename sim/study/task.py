@@ -23,7 +23,8 @@ class Task:
 
     ``changes`` are values by path, as options and ``--set`` write them; the path ``option`` applies an option of the scenario before
     the rest. ``count`` None: as many as the changed scenario says. ``warmup`` in seconds; None: as the scenario says. With ``draw``
-    replication r runs with step times of draw r + ``draw`` from the doubt of its profiles.
+    replication r runs with step times of draw r + ``draw`` from the doubt of its profiles. ``times`` multiplies the step times of all
+    profiles.
     """
 
     changes: Mapping[str, Any] = field(default_factory=dict)
@@ -31,6 +32,7 @@ class Task:
     count: int | None = None
     warmup: float | None = None
     draw: int | None = None
+    times: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Job:
     count: int
     warmup: float | None
     draw: int | None
+    times: float = 1.0
 
 
 class Done(NamedTuple):
@@ -87,6 +90,7 @@ def key_of(job: Job) -> str:
         "replications": [job.first, job.count],
         "warmup": job.warmup,
         "draw": job.draw,
+        "times": job.times,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -113,11 +117,15 @@ def _measured(job: Job) -> Done:
     numbers = range(1) if exact else asked
     if job.draw is not None:
         exact, numbers = False, asked
-        records = [replicate(scenario, number, number + job.draw) for number in numbers]
+        records = [replicate(scenario, number, number + job.draw, job.times) for number in numbers]
         drawn = []
     else:
-        records = [replicate(scenario, number) for number in numbers]
-        drawn = [replicate(scenario, 0 if exact else number, number) for number in asked] if system.doubtful else []
+        records = [replicate(scenario, number, None, job.times) for number in numbers]
+        drawn = (
+            [replicate(scenario, 0 if exact else number, number, job.times) for number in asked]
+            if system.doubtful
+            else []
+        )
     about = {"exact": exact, "warnings": system.warnings}
     result = Result(scenario, records, about, drawn=drawn, warmup=job.warmup)
     return Done(result.figures, result.warmup_s, tuple(result.warnings))
