@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sim.stats.intervals import standard_errors, t_interval
 from sim.stats.stopping import replications_to_clear
 
-__all__ = ["WHOLE_RUN", "Estimate", "Figures", "Standing", "Status", "known"]
+__all__ = ["WHOLE_RUN", "Estimate", "Figures", "Standing", "Status", "known", "may_be_lost"]
 
 WHOLE_RUN = ""
 """In place of a workload, for objectives on the whole run: a budget."""
@@ -171,7 +171,7 @@ class Figures:
         source = None if metric.startswith("itl") or workload == WHOLE_RUN else workload
         estimate = self.estimate(metric, source)
         lost = 0.0 if workload == WHOLE_RUN else self.estimate("lost_share", workload).value
-        if lost > _may_be_lost(metric) + 1e-12:
+        if lost > may_be_lost(metric) + 1e-12:
             return Standing(workload, metric, target, estimate, "misses", f"{lost:.1%} of its requests were not served")
         if estimate.n == 0:
             return Standing(workload, metric, target, estimate, "undecided", "no request has such a figure")
@@ -193,7 +193,7 @@ class Figures:
         return Standing(workload, metric, target, estimate, "undecided", why, more)
 
 
-def _may_be_lost(metric: str) -> float:
+def may_be_lost(metric: str) -> float:
     """The share of requests that may be lost without touching such a figure."""
     statistic = metric.rpartition("_")[2]
     return 1.0 - float(statistic[1:]) / 100.0 if statistic[0] == "p" else _LOST_FOR_A_MEAN
