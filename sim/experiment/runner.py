@@ -147,18 +147,21 @@ def _result(scenario: Scenario, runs: _Runs, exact: bool) -> Result:
 
 
 def _more_wanted(options: dict[str, Scenario], done: dict[str, _Runs], wanted: dict[str, int]) -> bool:
-    """Raise ``wanted`` by a batch while any option's interval is wider than asked; all alike, so that they stay paired.
+    """Raise ``wanted`` by a batch until every option is :func:`~sim.stats.precise`; all alike, so that they stay paired.
 
     Of intervals without the doubt of profiles, which replications do not make narrower.
     """
+    from sim.observe.objectives import known
+    from sim.stats.stopping import precise
+
     more = 0
     for name, scenario in options.items():
         precision = scenario.run.precision
         runs = {run: record for run, record in done[name].items() if run.draw is None}
         if precision is None or len(runs) >= precision.max_replications:
             continue
-        estimate = _result(scenario, runs, False).summary[precision.metric]
-        if estimate.half_width is None or estimate.half_width > precision.half_width * abs(estimate.value):
+        values = known(_result(scenario, runs, False).figures.values(precision.metric))
+        if not precise(values, precision.half_width, scenario.run.confidence):
             more = max(more, min(len(runs) + _BATCH, precision.max_replications))
     for name in options:
         wanted[name] = max(wanted[name], more)

@@ -9,7 +9,8 @@ from typing import Any
 
 from sim.observe.objectives import WHOLE_RUN, Figures, Standing, Status, known
 from sim.observe.words import called, in_seconds, number
-from sim.stats.pairs import holm, paired
+from sim.stats.multiplicity import holm
+from sim.stats.pairs import paired
 
 __all__ = ["HEADLINES", "Pair", "Verdict", "decide", "pairs_against"]
 

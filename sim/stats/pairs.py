@@ -1,9 +1,8 @@
-"""Differences between two systems that saw the same random numbers, and many of them tested at once."""
+"""Differences between two systems that saw the same random numbers."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from sim.stats.intervals import standard_errors, t_cdf, t_interval
 
-__all__ = ["PairedDifference", "holm", "paired"]
+__all__ = ["PairedDifference", "paired"]
 
 
 @dataclass(frozen=True)
@@ -46,18 +45,3 @@ def paired(
     error = math.hypot(*standard_errors(left - right, shifts))
     p = 2.0 * t_cdf(-abs(interval.mean) / error, interval.n - 1)
     return PairedDifference(interval.mean, interval.half_width, min(p, 1.0), interval.n)
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for being tested together, in the order given (Holm, Scand. J. Statist. 6 (1979)).
-
-    Rejecting those at or below alpha keeps the chance of even one false rejection within alpha, whatever their dependence.
-    NaN stays NaN and is not counted as a test.
-    """
-    tested = [i for i, p in enumerate(p_values) if not math.isnan(p)]
-    adjusted = [math.nan] * len(p_values)
-    largest = 0.0
-    for rank, i in enumerate(sorted(tested, key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(tested) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted

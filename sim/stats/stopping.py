@@ -7,24 +7,75 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from sim.stats.intervals import t_interval, t_quantile
+from sim.stats.intervals import Interval, t_interval, t_quantile
 
-__all__ = ["precise", "replications_to_clear", "replications_wanted"]
+__all__ = ["Stopping", "precise", "replications_to_clear", "replications_wanted"]
 
 FEWEST = 3
 _MOST = 100_000
 
 
-def precise(values: npt.ArrayLike, relative: float, confidence: float = 0.95) -> bool:
-    """Whether the interval over ``values`` is within ±``relative`` of its mean, from at least 3 replications.
+def precise(
+    values: npt.ArrayLike, relative: float, confidence: float = 0.95, *, absolute: float = 0.0, least: int = FEWEST
+) -> bool:
+    """Whether the interval over ``values`` is within ±``relative`` of its mean, from at least ``least`` replications.
 
     The sequential rule of Law & Kelton (Simulation Modeling and Analysis, 5th ed., 9.4.1): stop at the first n for which
-    half-width / |mean| <= relative / (1 + relative), which makes ``relative`` a bound on the error against the true mean.
+    half-width / |mean| <= relative / (1 + relative), which makes ``relative`` a bound on the error against the true mean. A half-width
+    of ``absolute`` will do as well, whatever the mean: for figures that may be near 0.
     """
     interval = t_interval(values, confidence)
-    if interval.n < FEWEST or not math.isfinite(interval.mean):
+    if interval.n < max(least, 2) or not math.isfinite(interval.mean):
         return False
-    return interval.half_width <= relative / (1.0 + relative) * abs(interval.mean)
+    return interval.half_width <= max(absolute, relative / (1.0 + relative) * abs(interval.mean))
+
+
+class Stopping:
+    """The same rule as something that is fed: ``while not rule.done: rule.add(run())``.
+
+    It is done when the values so far are :func:`precise`, or, with ``most``, when there are so many: ``precise`` tells which.
+    Asking after every value finds a lucky narrow interval now and then, so its coverage is a little below ``confidence`` where ``least``
+    is small; 10 all but cures it (docs/statistics.md has figures).
+    """
+
+    def __init__(
+        self,
+        relative: float = 0.0,
+        absolute: float = 0.0,
+        confidence: float = 0.95,
+        least: int = 10,
+        most: int | None = None,
+    ) -> None:
+        if not (0.0 <= relative < math.inf and 0.0 <= absolute < math.inf and relative + absolute > 0.0):
+            raise ValueError(
+                f"relative: {relative}, absolute: {absolute}; not negative, and one of them greater than 0"
+            )
+        if not 0.0 < confidence < 1.0:
+            raise ValueError(f"confidence: {confidence}; between 0 and 1")
+        if least < 2 or (most is not None and most < least):
+            raise ValueError(f"least: {least}, most: {most}; at least 2, and no more than most")
+        self.relative, self.absolute, self.confidence = relative, absolute, confidence
+        self.least, self.most = least, most
+        self.values: list[float] = []
+        self.precise = False
+
+    def add(self, value: float) -> bool:
+        """Take one more value; whether it is done then. ValueError for what is not a finite number."""
+        if not math.isfinite(value):
+            raise ValueError(f"value {len(self.values) + 1}: {value}; a finite number")
+        self.values.append(float(value))
+        self.precise = precise(self.values, self.relative, self.confidence, absolute=self.absolute, least=self.least)
+        return self.done
+
+    @property
+    def done(self) -> bool:
+        """Whether no more values are wanted."""
+        return self.precise or (self.most is not None and len(self.values) >= self.most)
+
+    @property
+    def interval(self) -> Interval:
+        """The Student-t interval over the values so far."""
+        return t_interval(self.values, self.confidence)
 
 
 def replications_wanted(values: npt.ArrayLike, relative: float, confidence: float = 0.95) -> int:

@@ -1,4 +1,4 @@
-"""Paired differences, and many tests at once."""
+"""Paired differences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.stats import holm, paired, t_interval
+from sim.stats import paired, t_interval
 
 
 def test_the_paired_test_is_students_own() -> None:
@@ -53,36 +53,3 @@ def test_a_single_pair_says_nothing_and_unequal_numbers_are_refused() -> None:
     assert math.isnan(paired([1.0], [2.0]).p)
     with pytest.raises(ValueError, match="2 values, 1 of the baseline"):
         paired([1.0, 2.0], [1.0])
-
-
-def test_holm_by_hand() -> None:
-    """Smallest times 4, next times 3, ... and never less than the one before it."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-
-
-_P_VALUES = st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12)
-
-
-@given(_P_VALUES)
-def test_holm_keeps_the_order_and_stays_between_the_value_and_bonferroni(p_values: list[float]) -> None:
-    adjusted = holm(p_values)
-    for i, p in enumerate(p_values):
-        assert p <= adjusted[i] <= min(1.0, len(p_values) * p) + 1e-12
-        for j, q in enumerate(p_values):
-            if p < q:
-                assert adjusted[i] <= adjusted[j]
-            if p == q:
-                assert adjusted[i] == adjusted[j]
-
-
-@given(_P_VALUES, st.randoms())
-def test_holm_does_not_depend_on_the_order_of_the_tests(p_values: list[float], random: object) -> None:
-    order = list(range(len(p_values)))
-    random.shuffle(order)  # type: ignore[attr-defined]
-    assert holm([p_values[i] for i in order]) == [holm(p_values)[i] for i in order]
-
-
-def test_a_test_that_could_not_be_made_is_not_counted() -> None:
-    adjusted = holm([0.02, math.nan, 0.01])
-    assert math.isnan(adjusted[1])
-    assert [adjusted[0], adjusted[2]] == [0.02, 0.02]
