@@ -46,7 +46,9 @@ class Precision(Part):
 
     metric: Annotated[str, _FIGURE] = Field(description="The metric whose interval decides, like ttft_p99.")
     half_width: Annotated[float, real(0.0, 1.0, above=True, read=units.fraction, schema=FRACTION_SCHEMA)] = Field(
-        default=0.05, description="Half the interval's width, relative to the value: 0.05 or 5%."
+        default=0.05,
+        description="How far the value may be off the truth, relative to it: 0.05 or 5%. From 3 replications on; done when half the"
+        " interval's width is h / (1 + h) of the value.",
     )
     max_replications: Annotated[int, whole(2, 10_000)] = Field(
         default=100, description="Stop here, narrow enough or not."

@@ -53,7 +53,14 @@ def test_replications_are_added_until_the_interval_is_as_narrow_as_asked(write: 
     estimate = result.summary["ttft_mean"]
     assert 2 < result.replications <= 60
     assert estimate.half_width is not None
-    assert estimate.half_width <= 0.05 * estimate.value or result.replications == 60
+    assert estimate.half_width <= 0.05 / 1.05 * estimate.value or result.replications == 60
+
+
+def test_two_replications_that_happen_to_agree_are_not_enough(write: Write) -> None:
+    run = "{duration: 30s, replications: 2, warmup: 0, precision: {metric: usd_per_hour, max_replications: 50}}"
+    result = sim.simulate(sim.load(write(run=run)))
+    assert result.summary["usd_per_hour"].half_width == 0.0
+    assert result.replications > 2
 
 
 def test_precision_stops_at_its_most_replications(write: Write) -> None:
