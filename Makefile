@@ -11,7 +11,7 @@ TREE := build/compiled
 # The data plane that mypyc compiles unchanged; keep equal to [tool.hatch.build.targets.wheel.hooks.mypyc] of pyproject.toml.
 COMPILED := sim/kernel/clock.py sim/perf/steptable.py sim/serving/ledger.py sim/serving/step.py sim/serving/decodes.py sim/serving/waiting.py sim/serving/inorder.py sim/serving/scheduler.py sim/serving/span.py sim/serving/gaps.py sim/serving/leaving.py sim/serving/replica.py sim/control/station.py sim/control/calls.py sim/control/ejection.py sim/control/gateway.py sim/control/callers.py sim/control/floor.py sim/control/fleet.py sim/control/reference.py sim/control/routers.py
 
-.PHONY: help setup demo test test-live verify lint format bench docs compiled clean
+.PHONY: help setup demo test test-live verify lint format bench docs site notebooks compiled clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -62,6 +62,12 @@ format: $(DEVELOPED) ## rewrite the sources in the project's style
 
 bench: compiled ## speed and memory, interpreted and compiled, on a quiet machine
 	$(BIN)/python -m benchmarks --compiled $(TREE) $(ARGS)
+
+notebooks: $(DEVELOPED) ## execute every notebook; executed copies lie in runs/notebooks
+	$(BIN)/python notebooks/run.py $(ARGS)
+
+site: $(DEVELOPED) ## the documentation as a site under build/site; every link is checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 docs: $(DEVELOPED) ## the pages under docs/reference, from the code
 	$(BIN)/python docs/generate.py
