@@ -11,17 +11,19 @@ import numpy.typing as npt
 
 from sim.observe.costs import account, energy, knows_power, machine_seconds
 from sim.observe.fleet import begun, replica_counts
+from sim.observe.metrics import met_objectives
 from sim.observe.objectives import Estimate
 from sim.stats.intervals import t_interval
 
 if TYPE_CHECKING:
     from sim.observe.record import ReplicationRecord
 
-__all__ = ["Course", "Line", "PoolBill", "Starts"]
+__all__ = ["Course", "Kept", "Line", "PoolBill", "Starts"]
 
 Floats = npt.NDArray[np.float64]
 
 _POINTS = 600  # of a line; more cannot be told apart
+_STRETCHES = 60  # of a run, for what became of objectives over time
 _HOUR = 3600.0
 _KWH = 3.6e6
 
@@ -62,6 +64,17 @@ class PoolBill:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """Requests of one workload, all replications, warm-up included, by when they came: ``came`` in equal stretches from 0 to ``end``
+    seconds, and how many of them were served within every objective (``kept``)."""
+
+    workload: str
+    end: float
+    came: Sequence[int]
+    kept: Sequence[int]
+
+
+@dataclass(frozen=True)
 class Course:
     """``lines`` are of the replication number ``replication``, which ended at ``end`` seconds."""
 
@@ -70,6 +83,7 @@ class Course:
     lines: Sequence[Line] = ()
     starts: Sequence[Starts] = ()
     pools: Sequence[PoolBill] = field(default=())
+    kept: Sequence[Kept] = ()
 
     @property
     def changes(self) -> bool:
@@ -80,7 +94,8 @@ class Course:
     def of(cls, records: Sequence[ReplicationRecord], confidence: float, exact: bool) -> Course:
         """Of all replications."""
         first = records[0]
-        return cls(first.replication, first.end, _lines(first), _starts(records), _pools(records, confidence, exact))
+        pools = _pools(records, confidence, exact)
+        return cls(first.replication, first.end, _lines(first), _starts(records), pools, _kept(records))
 
     def to_json(self) -> dict[str, Any]:
         """As a mapping fit for JSON."""
@@ -93,6 +108,7 @@ class Course:
                 {name: value.to_json() if isinstance(value, Estimate) else value for name, value in vars(one).items()}
                 for one in self.pools
             ],
+            "kept": [vars(one) for one in self.kept],
         }
 
     @classmethod
@@ -106,6 +122,7 @@ class Course:
             [Line(**one) for one in saved["lines"]],
             [Starts(**one) for one in saved["starts"]],
             [PoolBill(**{name: _read(value) for name, value in one.items()}) for one in saved["pools"]],
+            [Kept(**one) for one in saved.get("kept", ())],
         )
 
 
@@ -155,6 +172,24 @@ def _starts(records: Sequence[ReplicationRecord]) -> list[Starts]:
             phases = [(phase, total / len(taken)) for phase, total in totals.items() if total > 0.0]
             median = float(np.median(taken))
             found.append(Starts(facts.name, len(taken) / len(records), median, max(taken), phases))
+    return found
+
+
+def _kept(records: Sequence[ReplicationRecord]) -> list[Kept]:
+    """Of the workloads that have objectives."""
+    arrived = [np.isfinite(record.columns["arrival_s"]) for record in records]
+    last = [record.columns["arrival_s"][came].max(initial=0.0) for record, came in zip(records, arrived, strict=True)]
+    edges = np.linspace(0.0, float(max(last)) or 1.0, _STRETCHES + 1)
+    found = []
+    for number, facts in enumerate(records[0].workloads):
+        if not facts.objectives:
+            continue
+        counts = np.zeros((2, _STRETCHES), np.int64)
+        for record, came in zip(records, arrived, strict=True):
+            mine = came & (record.columns["workload"] == number)
+            for place, rows in enumerate((mine, mine & met_objectives(record))):
+                counts[place] += np.histogram(record.columns["arrival_s"][rows], edges)[0]
+        found.append(Kept(facts.name, float(edges[-1]), counts[0].tolist(), counts[1].tolist()))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["POINTS", "Curve", "distribution", "over_time"]
+__all__ = ["POINTS", "Curve", "Grid", "distribution", "front", "latency_grids", "over_time", "ratio_over_time"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,3 +77,47 @@ def _means(times: Floats, values: Floats, edges: Floats) -> tuple[Floats, Floats
     sums = np.bincount(which, weights=values, minlength=stretches)
     seen = counts > 0
     return ((edges[:-1] + edges[1:]) / 2.0)[seen], sums[seen] / counts[seen]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """``values[row][column]`` between edges ``y`` of rows and ``x`` of columns."""
+
+    x: Floats
+    y: Floats
+    values: Floats
+
+
+def latency_grids(
+    samples: Sequence[tuple[Floats, Floats]], columns: int = 60, rows: int = 32, low: float = 1e-4
+) -> list[Grid] | None:
+    """How many requests came in each stretch of time and took how long, for each of ``samples``: times of arrival and latencies, seconds
+    (NaN: not served). All on the same edges, those of latencies by factors; latencies under ``low`` count as ``low``. None: no latency.
+    """
+    finite = [(at[known], np.maximum(took[known], low)) for at, took in samples for known in [np.isfinite(took)]]
+    taken = [took for _, took in finite if len(took)]
+    if not taken:
+        return None
+    bottom = min(float(np.quantile(took, 0.001)) for took in taken)
+    top = max(float(took.max()) for took in taken)
+    y = np.geomspace(bottom * 0.98, max(top, bottom * 2.0) * 1.02, rows + 1)
+    x = np.linspace(0.0, max(float(at.max()) for at, _ in finite if len(at)) or 1.0, columns + 1)
+    return [Grid(x, y, np.histogram2d(np.maximum(took, y[0]), at, bins=(y, x))[0]) for at, took in finite]
+
+
+def ratio_over_time(timeline: pd.DataFrame, part: str, whole: str, edges: Floats) -> Floats:
+    """``part`` over ``whole``, each summed over replicas and moments, in each stretch of time; NaN where nothing was sampled."""
+    at = np.asarray(timeline["t_s"], np.float64)
+    sums = [np.histogram(at, edges, weights=np.asarray(timeline[column], np.float64))[0] for column in (part, whole)]
+    ratio: Floats = np.divide(sums[0], sums[1], out=np.full(len(edges) - 1, np.nan), where=sums[1] > 0.0)
+    return ratio
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Which of ``points`` (cost, service) no other beats: none has as much service for less, or more for as much. By cost."""
+    best, found = -np.inf, []
+    for place in sorted(range(len(points)), key=lambda one: (points[one][0], -points[one][1])):
+        if points[place][1] > best:
+            best = points[place][1]
+            found.append(place)
+    return found

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from sim.report.charts import heat, reaches, tornado
-from sim.report.curves import Curve, distribution, over_time
+from sim.report.curves import Curve, distribution, front, over_time
 from sim.report.format import Unit, label
-from sim.report.plot import DARK, LIGHT, MARKERS, SERIES, Colours, Plot, legend, line, short, spoken, themed
+from sim.report.plot import DARK, LIGHT, MARKERS, SERIES, Colours, Plot, legend, line, short, spoken, themed, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ __all__ = ["DARK", "LIGHT", "Plot", "draw", "heat", "reaches", "themed", "tornad
 
 def draw(view: View) -> list[Plot]:
     """The plots of a run or a comparison; those for which there are no data are left out."""
-    from sim.report import causes, fleet
+    from sim.report import causes, fleet, heatmaps
 
     shown = [(index, option, option.samples) for index, option in enumerate(view.options) if option.samples is not None]
     plots: list[Plot] = []
@@ -49,7 +49,7 @@ def draw(view: View) -> list[Plot]:
             plots.append(_time_plot(column, title, lines))
     if len(view.options) > 1:
         plots.extend(_cost_plot(view))
-    return [*causes.draw(view), *fleet.draw(view), *plots]
+    return [*causes.draw(view), *fleet.draw(view), *heatmaps.draw(view), *plots]
 
 
 Curves = list[tuple[int, "Option", Curve]]
@@ -89,12 +89,12 @@ def _distribution_plot(view: View, key: str, curves: Curves) -> Plot:
 def _time_plot(column: str, title: str, lines: Curves) -> Plot:
     peaks = [f"{option.name} {curve.y.max():,.0f}" for _, option, curve in lines]
     said = f"{title}, summed over replicas, mean of the replications. Highest: {'; '.join(peaks)}."
-    long = max(float(curve.x[-1]) for _, _, curve in lines) > 7200.0
+    scale, unit = time_axis(max(float(curve.x[-1]) for _, _, curve in lines))
 
     def paint(axes: Axes, colours: Colours) -> None:
         for index, option, curve in lines:
             axes.plot(
-                curve.x / (3600.0 if long else 60.0),
+                curve.x / scale,
                 curve.y,
                 label=short(option.name),
                 **(line(index, colours) | {"linewidth": 1.4}),
@@ -102,7 +102,7 @@ def _time_plot(column: str, title: str, lines: Curves) -> Plot:
         axes.set_ylim(bottom=0.0)
         axes.set_xlim(left=0.0)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 10 else f"{value:g}"))
-        axes.set_xlabel("hours" if long else "minutes")
+        axes.set_xlabel(unit)
         legend(axes, [option.name for _, option, _ in lines])
 
     return Plot(column, title, said, paint)
@@ -130,9 +130,17 @@ def _cost_plot(view: View) -> Iterator[Plot]:
         f"{option.name} ${Unit('$').value(x.value)}{unit.removeprefix('$')}, {y.value:.1%}"
         for _, option, x, y in points
     )
-    said = f"Price of each option and the share of requests that met every objective: {words}."
+    best = [points[place] for place in front([(x.value, y.value) for _, _, x, y in points])]
+    ahead = (
+        f" On the Pareto front (no other option serves as well for less): {', '.join(point[1].name for point in best)}."
+    )
+    said = f"Price of each option and the share of requests that met every objective: {words}.{ahead if len(points) > 1 else ''}"
 
     def paint(axes: Axes, colours: Colours) -> None:
+        axes.plot(
+            [x.value for _, _, x, _ in best], [y.value for *_, y in best], drawstyle="steps-post", color=colours["muted"],
+            linewidth=1.2, linestyle=(0, (4, 2)), zorder=1, label="Pareto front",
+        )  # fmt: skip
         right = max(x.value for _, _, x, _ in points) * 1.4 or 1.0
         low = min(y.value for _, _, _, y in points)
         bottom, top = max(0.0, low - 0.15 * (1.02 - low) - 0.005), 1.0 + 0.08 * (1.02 - low)
@@ -164,15 +172,16 @@ def _cost_plot(view: View) -> Iterator[Plot]:
             named.append((at[0], at[1] + shift, at[0] + width))
             axes.annotate(
                 short(option.name), (x.value, y.value), xytext=(9, shift), textcoords="offset points",
-                fontsize=9, color=colour,
+                fontsize=9, color=colour, bbox={"facecolor": colours["paper"], "edgecolor": "none", "pad": 0.4, "alpha": 0.8},
             )  # fmt: skip
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if low < 0.9 else 1))
         axes.set_xlabel(unit)
+        axes.figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left", fontsize=8.5)
 
     yield Plot(
         "cost",
         "Cost against share of requests within objectives",
-        f"{said} A filled mark meets every objective.",
+        f"{said} A filled mark meets every objective; whiskers are intervals.",
         paint,
     )
 

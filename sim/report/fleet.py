@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from sim.report.plot import Colours, Plot
+from sim.report.plot import Colours, Plot, time_axis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,7 @@ def _plot(name: str, title: str, option: Option, line: Line, highest: int) -> Pl
     end = option.course.end
     moments, load = option.log.arrivals(line.deployment)
     incidents = option.log.incidents(line.deployment)
-    scale, unit = (3600.0, "hours") if end > 7200.0 else (60.0, "minutes")
+    scale, unit = time_axis(end)
     edges = np.append(np.asarray(line.times), end) / scale
     spans = np.diff(np.append(np.asarray(line.times), end))
     mean = float((np.asarray(line.ready) * spans).sum() / spans.sum()) if spans.sum() else 0.0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 __all__ = ["METRICS", "Metric", "Unit", "label", "metric", "unit_for"]
 
 DASH = "–"
+_NOISE = 1e-9  # of a value: what is left of rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,16 @@ class Unit:
         return f"{self._number(value * self.factor, self._places(value))}{self.suffix}"
 
     def half_width(self, half_width: float | None, value: float | None) -> str:
-        """``±`` with as many places as the value has, one more if it would be 0; empty if there is no interval, or none is needed."""
+        """``±`` in two figures that count, but no more places than the value has, one more if it would be 0; empty if there is no
+        interval, or none is needed."""
         if not half_width or value is None or not math.isfinite(half_width) or not math.isfinite(value):
             return ""
-        places = min(self._places(value), self._places(half_width))
+        if half_width <= _NOISE * abs(value):
+            return ""
         scaled = half_width * self.factor
+        places = self._places_of_both(value, half_width)
         if 0.0 < scaled < 0.5 * 10.0**-places:
-            places += 1
+            places += 0 if self.suffix == "%" and places else 1
             if scaled < 0.5 * 10.0**-places:
                 return f"±<{10.0**-places:.{places}f}"
         return f"±{self._number(scaled, places)}"
@@ -41,9 +45,24 @@ class Unit:
         """``value ±half-width`` on one line."""
         return " ".join(part for part in (self.value(value), self.half_width(half_width, value)) if part)
 
+    def sentence(self, value: float | None, half_width: float | None) -> str:
+        """``181 ± 17 ms`` for prose: the value no finer than its half-width, and nothing breaks the line."""
+        half = self.half_width(half_width, value)
+        unit = "" if self.suffix else self.name
+        if not half or value is None or half_width is None or "<" in half:
+            text = f"{self.value(value)} {half}" if half else self.value(value)
+        else:
+            text = f"{self._number(value * self.factor, self._places_of_both(value, half_width))}{self.suffix} {half}"
+        return f"{text.replace('±', '± ')} {unit}".strip().replace(" ", "\u00a0")
+
+    def _places_of_both(self, value: float, half_width: float) -> int:
+        # the exponent after rounding to two figures
+        exponent = int(f"{half_width * self.factor:.1e}".partition("e")[2])
+        return min(self._places(value), max(1 - exponent, 0))
+
     def _places(self, value: float) -> int:
         if self.suffix == "%":
-            return 1
+            return 0 if abs(value * self.factor) == 100.0 else 1
         # the exponent after rounding: 9.999 is written 10.0
         exponent = int(f"{abs(value * self.factor):.2e}".partition("e")[2])
         return min(max(2 - exponent, 0), 4)

@@ -34,6 +34,11 @@ class ResultSamples:
         counted: npt.NDArray[np.float64] = table.column(f"{name}_s").to_numpy()[arrival >= self.result.warmup_s]
         return counted
 
+    def arrivals(self) -> npt.NDArray[np.float64]:
+        """When they came, seconds."""
+        arrival: npt.NDArray[np.float64] = self.result.table("requests").column("arrival_s").to_numpy()
+        return arrival[arrival >= self.result.warmup_s]
+
     @property
     def timeline(self) -> pd.DataFrame:
         """A row a replica and sample."""
@@ -58,7 +63,6 @@ def _view(found: Result | Comparison, results: Mapping[str, Result], **said: Any
         options=tuple(_option(option or name, result) for option, result in results.items()),
         manifest=_provenance(dict(found.manifest), results, found.warmup_s),
         confidence=first.figures.confidence,
-        notes=("Intervals include the calibration's doubt.",) if any(one.draws for one in results.values()) else (),
         **said,
     )
 
@@ -80,6 +84,7 @@ def _option(name: str, result: Result) -> Option:
                 standing.status,
                 standing.why,
                 explained,
+                standing.more,
             )
             for standing, explained in zip(result.objectives, result.explained, strict=True)
         ),
@@ -111,15 +116,36 @@ def _provenance(own: dict[str, Any], results: Mapping[str, Result], warmup_s: fl
         "manifest sha256": hashlib.sha256(text.encode()).hexdigest(),
         "warm-up": f"{warmup_s:g} s",
     }
-    first = next(iter(manifests.values()))
-    shared = {
-        key: value for key, value in first.items() if all(other.get(key) == value for other in manifests.values())
-    }
-    answer |= {key: value for key, value in (shared | own).items() if key != "warnings"}
-    for name, manifest in manifests.items():
-        rest = {
-            key: value for key, value in manifest.items() if key not in shared and key not in ("option", "warnings")
-        }
+    left = {"option", "warnings"}
+    apart = {name: {key: value for key, value in one.items() if key not in left} for name, one in manifests.items()}
+    shared = _shared(list(apart.values()))
+    answer |= {key: value for key, value in (shared | own).items() if key not in left}
+    for name, manifest in apart.items():
+        rest = _less(manifest, shared)
         if rest:
             answer[name] = rest
     return answer
+
+
+def _shared(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all have in common, down to single values."""
+    first, common = found[0], {}
+    for key, value in first.items():
+        others = [one.get(key) for one in found]
+        if all(other == value for other in others):
+            common[key] = value
+        elif all(isinstance(other, dict) for other in others):
+            inner = _shared([dict(other) for other in others if other is not None])
+            common |= {key: inner} if inner else {}
+    return common
+
+
+def _less(found: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not shared."""
+    rest = {}
+    for key, value in found.items():
+        if key not in shared:
+            rest[key] = value
+        elif value != shared[key]:
+            rest[key] = _less(value, shared[key])
+    return rest

@@ -60,10 +60,7 @@ def shell(
         tag("h1", title),
         lead,
         _contents(parts) if contents and len(parts) > 1 else None,
-        *(
-            tag("section", tag("h2", part.heading, id=part.name), part.content, aria_labelledby=part.name)
-            for part in parts
-        ),
+        *(tag("section", tag("h2", part.heading, id=part.name), part.content) for part in parts),
     )
     body = tag("body", main, tag("footer", footer) if footer else None)
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"

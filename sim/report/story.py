@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from sim.report.answer import decided
 from sim.report.format import Unit, unit_for
-from sim.report.markup import Content, Markup, joined, tag
+from sim.report.markup import Markup, joined, tag
+from sim.report.shell import Section, table
 
 if TYPE_CHECKING:
     from sim.observe.objectives import Estimate
@@ -20,18 +22,19 @@ DECISIONS = 40
 _LOST = ("rejected", "timeout", "failed", "unfinished")
 
 
-def why(view: View) -> Iterator[Markup]:
+def why(view: View) -> Iterator[Section]:
     """For each option that does not meet all its objectives: why not; for all of them what limited throughput."""
     losing = [option for option in view.options if any(fate.explained for fate in option.fates)]
     if losing:
         several = len(view.options) > 1
-        yield tag("h2", "Why not the others" if view.winner and several else "Why", id="why")
-        yield tag("ul", *(_losing(option, named=several) for option in losing), class_="why-list")
-    rest = [option for option in view.options if option not in losing and option.limits]
+        listed = tag("ul", *(_losing(option, named=several) for option in losing), class_="why-list")
+        yield Section("why", "Why not the others" if view.winner and several else "Why", listed)
+    said = decided(view) if view.targets() else None  # of this one with what breaks first
+    rest = [option for option in view.options if option not in losing and option.limits and option is not said]
     if rest:
-        yield tag("h2", "What limited throughput" if not losing else "What limited the others")
         named = len(view.options) > 1
-        yield tag("ul", *(tag("li", _name(option) if named else None, " ".join(option.limits)) for option in rest))
+        listed = tag("ul", *(tag("li", _name(option) if named else None, " ".join(option.limits)) for option in rest))
+        yield Section("limits", "What limited throughput" if not losing else "What limited the others", listed)
 
 
 def _losing(option: Option, *, named: bool) -> Markup:
@@ -45,7 +48,7 @@ def _name(option: Option) -> Markup:
     return joined([tag("strong", option.name), ": "])
 
 
-def outcomes(view: View) -> Iterator[Markup]:
+def outcomes(view: View) -> Iterator[Section]:
     """What became of the requests; nothing where all were served at once."""
     rows = []
     for option in view.options:
@@ -70,8 +73,8 @@ def outcomes(view: View) -> Iterator[Markup]:
         cells = [[*row, reason] for row, reason in zip(cells, reasons, strict=True)]
     if not many:
         heads, cells = [heads[0], *heads[2:]], [[row[0], *row[2:]] for row in cells]
-    yield tag("h2", "What became of the requests", id="outcomes")
-    yield _table(heads, cells, "outcomes")
+    heading = "What became of the requests"
+    yield Section("outcomes", heading, table(heading, heads, cells))
 
 
 def _reasons(option: Option, workload: str) -> str:
@@ -80,7 +83,7 @@ def _reasons(option: Option, workload: str) -> str:
     return ", ".join(f"{one.reason} {_share(one.share)}" for one in mine[:4]) + (", ..." if len(mine) > 4 else "")
 
 
-def starts(view: View) -> Iterator[Markup]:
+def starts(view: View) -> Iterator[Section]:
     """How long replicas took to start, by phase."""
     rows = [
         [
@@ -96,9 +99,8 @@ def starts(view: View) -> Iterator[Markup]:
         for one in option.course.starts
     ]
     if rows:
-        yield tag("h2", "Cold starts", id="starts")
         heads = ("option", "deployment", "a run", "median", "longest", "mean of each phase")
-        yield _table(heads, rows, "starts")
+        yield Section("starts", "Cold starts", table("Cold starts", heads, rows))
 
 
 def _phase(name: str) -> str:
@@ -108,17 +110,17 @@ def _phase(name: str) -> str:
     return f"{first} ({second})" if second else first
 
 
-def money(view: View) -> Iterator[Markup]:
+def money(view: View) -> Iterator[Section]:
     """The bill of each pool: what is paid for GPUs that no replica had, and the energy where it is known."""
     bills = [(option, pool) for option in view.options if option.course is not None for pool in option.course.pools]
     if not bills:
         return
     known = any(pool.kwh is not None for _, pool in bills)
     heads = ["option", "pool", "$ a run", "idle", "machine-hours", *(["kWh"] if known else [])]
-    yield tag("h2", "Money" + (" and energy" if known else ""), id="money")
+    heading = "Money" + (" and energy" if known else "")
     text = "Idle: the share that paid for GPUs no replica had: machines on their way, spare or reserved and unused, time rounded up."
-    yield tag("p", text, class_="muted")
-    yield _table(
+    bill = table(
+        heading,
         heads,
         [
             [
@@ -131,11 +133,11 @@ def money(view: View) -> Iterator[Markup]:
             ]
             for option, pool in bills
         ],
-        "money",
     )
+    yield Section("money", heading, [tag("p", text, class_="muted"), bill])
 
 
-def decisions(view: View) -> Iterator[Markup]:
+def decisions(view: View) -> Iterator[Section]:
     """What was decided and what happened in the first replication of each option."""
     several = len(view.options) > 1
     shown: list[Markup] = []
@@ -147,11 +149,10 @@ def decisions(view: View) -> Iterator[Markup]:
             continue
         counted = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
         summary = tag("summary", option.name, tag("span", f" {counted}", class_="muted counted"))
-        shown.append(tag("details", summary, _log(listed), _rest(listed, counts), open=not several))
+        shown.append(tag("details", summary, _log(option.name, listed), _rest(listed, counts), open=not several))
     if shown:
-        yield tag("h2", "Decisions", id="decisions")
-        yield tag("p", "Of the first replication, each with the numbers it was made from.", class_="muted")
-        yield from shown
+        said = tag("p", "Of the first replication, each with the numbers it was made from.", class_="muted")
+        yield Section("decisions", "Decisions", [said, *shown])
 
 
 _CONSEQUENCES = ("place", "ready", "join", "gone")
@@ -162,9 +163,9 @@ def _rest(listed: Sequence[Decision], counts: dict[str, int]) -> Markup | None:
     return tag("p", f"{left:,} more are in events.parquet.", class_="muted") if left > 0 else None
 
 
-def _log(listed: Sequence[Decision]) -> Markup:
+def _log(option: str, listed: Sequence[Decision]) -> Markup:
     rows = [[_clock(one.seconds), one.kind, one.where, one.reason, one.numbers] for one in listed]
-    return _table(("time", "what", "where", "reason", "numbers"), rows, None)
+    return table(f"Decisions of {option}", ("time", "what", "where", "reason", "numbers"), rows)
 
 
 def _clock(seconds: float) -> str:
@@ -172,19 +173,6 @@ def _clock(seconds: float) -> str:
     hours, rest = divmod(seconds, 3600.0)
     minutes, left = divmod(rest, 60.0)
     return f"{hours:.0f}:{minutes:02.0f}:{int(left):02d}" if hours else f"{minutes:02.0f}:{left:04.1f}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[Content]], labelled_by: str | None) -> Markup:
-    body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
-    table = tag(
-        "table",
-        tag("thead", tag("tr", *(tag("th", head, scope="col") for head in heads))),
-        tag("tbody", *body),
-        class_="words",
-    )
-    if labelled_by is None:
-        return tag("div", table, class_="scroll")
-    return tag("div", table, class_="scroll", role="region", aria_labelledby=labelled_by, tabindex=0)
 
 
 def _share(value: float) -> str:

@@ -31,7 +31,7 @@ class Figure:
 class Fate:
     """One objective of one workload (empty: of the whole run), and how an option fares by it.
 
-    ``explained`` says in a sentence why it is missed or not decided.
+    ``explained`` says in a sentence why it is missed or not decided; ``more`` replications might decide it, if that can be told.
     """
 
     workload: str
@@ -41,6 +41,7 @@ class Fate:
     status: Status
     why: str = ""
     explained: str = ""
+    more: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,12 @@ class Samples(Protocol):
 
     @property
     def timeline(self) -> pd.DataFrame:
-        """A row a replica and sample: ``replication``, ``t_s``, ``waiting``, ``running``."""
+        """A row a replica and sample: ``replication``, ``t_s``, ``deployment``, ``replica``, ``waiting``, ``running``, ``kv_used``,
+        ``kv_blocks``."""
+        ...
+
+    def arrivals(self) -> npt.NDArray[np.float64]:
+        """When each request of :meth:`latency` came, seconds."""
         ...
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.observe.course import Course, Line, PoolBill, Starts
+from sim.observe.course import Course, Kept, Line, PoolBill, Starts
 from sim.observe.explain import Explanation
 from sim.observe.objectives import Estimate
 from sim.observe.why import Attribution, Group, Unserved
@@ -29,6 +29,9 @@ class Drawn:
     def latency(self, name: str) -> np.ndarray:
         return self.latencies[name]
 
+    def arrivals(self) -> np.ndarray:
+        return np.linspace(0.0, 600.0, len(self.latencies["ttft"]))
+
 
 def drawn(scale: float, seed: int = 3, requests: int = 2_000) -> Drawn:
     """A result whose latencies grow with ``scale``."""
@@ -41,9 +44,12 @@ def drawn(scale: float, seed: int = 3, requests: int = 2_000) -> Drawn:
             {
                 "replication": replication,
                 "t_s": times,
+                "deployment": "chat",
                 "replica": replica,
                 "waiting": generator.poisson(2.0 * scale, 60),
                 "running": generator.poisson(20.0, 60),
+                "kv_used": generator.poisson(400.0 * replica + 100.0, 60),
+                "kv_blocks": 1000,
             }
         )
         for replication in range(2)
@@ -166,6 +172,7 @@ def elastic(name: str = "hpa", log: Told | None = None) -> Option:
                     Estimate(2.5, None, 1),
                 )
             ],
+            [Kept("chat", 600.0, [100, 50, 0, 50], [100, 25, 0, 50])],
         ),
         log=log or Told(),
     )

@@ -32,9 +32,8 @@ def headings(page: str) -> list[str]:
 
 
 def test_the_answer_comes_first_and_why_the_losers_lose_next(page: str) -> None:
-    assert headings(page)[:2] == ["Why not the others", "Options"]
-    assert page.index('class="answer') < page.index("Why not the others") < page.index("hpa misses as replicas start.")
-    assert page.index("hpa misses as replicas start.") < page.index(">Options<")
+    assert headings(page)[:4] == ["Options", "Cost and service", "What breaks first", "Why not the others"]
+    assert page.index('class="answer') < page.index('id="options"') < page.index("hpa misses as replicas start.")
 
 
 def test_sections_follow_what_is_known(page: str, html: str) -> None:
