@@ -1,0 +1,31 @@
+"""Figures that can be minimised, and those of which more is better."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sim.config.metrics import FIGURES, LATENCIES
+from sim.errors import TwinferError, did_you_mean
+
+__all__ = ["AIMS", "checked", "sign"]
+
+AIMS = (*FIGURES, "energy_kwh", "j_per_token", "gco2")
+
+_MORE = {"throughput_rps", "output_tokens_per_s", "goodput_rps", "slo_attainment", "gpu_utilization"}
+
+
+def sign(figure: str) -> float:
+    """1 if less of it is better, else -1."""
+    return -1.0 if figure in _MORE else 1.0
+
+
+def checked(figure: Any, what: str) -> str:
+    """``figure`` if it is one. TwinferError, with the nearest, if it is none."""
+    if figure in AIMS:
+        return str(figure)
+    others = ", ".join(name for name in AIMS if name not in LATENCIES)
+    near = did_you_mean(str(figure), AIMS)
+    raise TwinferError(
+        f"{what}: {figure!r} is not a figure{near}; there are ttft, tpot, itl, e2e and queue with _mean, _p50, _p90, _p95 or _p99, "
+        f"and {others}"
+    )

@@ -1,0 +1,141 @@
+"""What all ways of searching share: candidates, what has been spent on them, and what that decided."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from sim.errors import ConfigError, Problem, TwinferError
+from sim.study.optimizing.candidate import Candidate, Levels
+from sim.study.optimizing.evaluation import Ask, Evaluator, Point
+
+__all__ = ["FIRST", "Goal", "Search"]
+
+FIRST = 3
+"""Replications of a point that is looked at: with fewer nothing is known of how they vary."""
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The figure that should be small, how sure the answer must be, and what it may take.
+
+    ``tolerance``: relative differences of the figure that do not matter. ``budget``: replications in all.
+    """
+
+    minimize: str = "usd_per_hour"
+    confidence: float = 0.95
+    tolerance: float = 0.01
+    budget: int = 2_000
+
+
+@dataclass
+class Search:
+    """Candidates and the evidence for them. ``notes`` are sentences for the user; ``offset``: the first replication that is run.
+
+    Raises the error of its first point if none of them can be.
+    """
+
+    evaluator: Evaluator
+    points: Sequence[Point]
+    goal: Goal
+    progress: Progress | None = None
+    offset: int = 0
+    spent: int = 0
+    notes: list[str] = field(default_factory=list)
+    candidates: list[Candidate] = field(init=False)
+    levels: Levels = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.candidates = [Candidate(number, point) for number, point in enumerate(self.points)]
+        errors: list[TwinferError] = []
+        for one in self.candidates:
+            try:
+                one.price = self.evaluator.price(one.point)
+            except TwinferError as error:
+                errors.append(error)
+                one.status, one.why = "failed", " ".join(str(error).splitlines())
+        if len(errors) == len(self.candidates):
+            raise errors[0]
+        self.levels = self._levels(1)
+
+    @property
+    def random(self) -> bool:
+        """Whether what points cost has to be found out."""
+        return any(one.price is None and one.status != "failed" for one in self.candidates)
+
+    @property
+    def left(self) -> int:
+        """Replications that may still be run."""
+        return max(self.goal.budget - self.spent, 0)
+
+    @property
+    def winner(self) -> Candidate | None:
+        """The cheapest of those that meet the objectives; the first of equals."""
+        meeting = [one for one in self.candidates if one.status == "meets"]
+        return min(meeting, key=lambda one: (_number(self.cost(one)), one.number), default=None)
+
+    def cost(self, candidate: Candidate) -> float:
+        """What it costs, as far as is known."""
+        return candidate.cost(self.goal.minimize)
+
+    def open(self) -> list[Candidate]:
+        """Those of which more must be known: not decided and not too dear, or as good as the winner as far as can be told."""
+        winner = self.winner
+        contenders = [one for one in self.candidates if one.status == "meets" and not one.dearer and one is not winner]
+        found = [one for one in self.candidates if one.open] + contenders
+        if contenders and winner is not None:
+            found.append(winner)
+        return [one for one in found if not (one.figures is not None and one.figures.exact)]
+
+    def run(self, wanted: Iterable[tuple[Candidate, int]]) -> None:
+        """So many further replications of each, no more than are left; then decide what can be decided."""
+        left, asked, asks = self.left, [], []
+        for one, more in wanted:
+            count = min(more, left)
+            if count > 0 and one.status != "failed":
+                left -= count
+                asked.append(one)
+                asks.append(Ask(one.point, self.offset + one.replications, count, one.warmup))
+        for one, measured in zip(asked, self.evaluator.measure(asks), strict=True):
+            one.take(measured)
+            if measured.figures is None:
+                continue
+            self.spent += len(measured.figures)
+            if self.progress is not None:
+                self.progress(self.spent, self.goal.budget, "")
+        self._decide(asked)
+
+    def step(self, candidate: Candidate, most: int) -> int:
+        """How many further replications it should get next: what would decide it, but no more than it has had, and ``most`` in all."""
+        had = candidate.replications
+        if had < FIRST:
+            return FIRST - had
+        needed = candidate.needs(self.levels) if candidate.status == "undecided" else had
+        return max(min(had if needed is None else needed, had, most - had), 1)
+
+    def _decide(self, asked: Sequence[Candidate]) -> None:
+        limits = [len(one.limits) for one in self.candidates if one.figures is not None]
+        if not limits:
+            return
+        if not max(limits):
+            message = "no workload has objectives and there is no budget: nothing says which configuration will do"
+            raise ConfigError([Problem(message, path="workloads")])
+        self.levels = self._levels(max(limits))
+        for one in asked:
+            one.judge(self.levels)
+        if (winner := self.winner) is None:
+            return
+        winner.dearer = False
+        for one in self.candidates:
+            if one is not winner and one.status in ("undecided", "meets") and not one.dearer:
+                one.dearer = one.beaten_by(winner, self.goal.minimize, self.goal.tolerance, self.levels)
+
+    def _levels(self, limits: int) -> Levels:
+        return Levels.of(1.0 - self.goal.confidence, len(self.candidates), limits, random=self.random)
+
+
+def _number(cost: float) -> float:
+    return math.inf if math.isnan(cost) else cost
