@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sim.control.cluster.plans import Start
     from sim.experiment.build import Placed
 
-__all__ = ["PORT", "Plan", "plans"]
+__all__ = ["PORT", "Plan", "deployable", "named", "plans"]
 
 PORT = 8000
 """vLLM's own."""
@@ -142,12 +142,13 @@ def plans(scenario: Scenario, flavour: str, image: str) -> list[Plan]:
             if other.name == plan.name:
                 names = f"{other.deployment.name!r} and {deployment.name!r}"
                 raise TwinferError(f"deployments {names} would both be called {plan.name!r} in Kubernetes: rename one")
-        _deployable(plan)
+        deployable(plan)
         found.append(plan)
     return found
 
 
-def _deployable(plan: Plan) -> None:
+def deployable(plan: Plan) -> None:
+    """TwinferError where its GPUs cannot be asked for in this flavour."""
     where = f"deployments.{plan.deployment.name}"
     if plan.machine.gpus < plan.gpus and plan.flavour != "lws":
         raise TwinferError(
