@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sim.notebook import what_if
     from sim.observe.result import Comparison, Result
     from sim.profiles import Profile
+    from sim.study.sensitivity import SensitivityResult, sensitivity
 
 __version__ = "0.1.0"
 
@@ -38,6 +39,8 @@ _HOMES = {
     "Scenario": "sim.config",
     "simulate": "sim.experiment",
     "compare": "sim.experiment",
+    "sensitivity": "sim.study.sensitivity",
+    "SensitivityResult": "sim.study.sensitivity",
     "what_if": "sim.notebook",
     "Profile": "sim.profiles",
     "Result": "sim.observe.result",
@@ -62,11 +65,13 @@ __all__ = [
     "Result",
     "ResultError",
     "Scenario",
+    "SensitivityResult",
     "SimulationError",
     "TraceError",
     "TwinferError",
     "compare",
     "load",
+    "sensitivity",
     "simulate",
     "what_if",
 ]

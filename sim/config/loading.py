@@ -15,7 +15,7 @@ from sim.config.fleet import Deployment, Model, Pool
 from sim.config.outages import Fault
 from sim.config.run import Run
 from sim.config.scenario import STUDIES, Scenario
-from sim.config.space import OPTION
+from sim.config.space import FACTORS, OPTION
 from sim.config.tree import Node, Place, merge, node_of
 from sim.config.units import shown
 from sim.config.values import Part
@@ -264,6 +264,8 @@ def _of_studies(tree: Node) -> Iterator[Problem]:
         over = tree.fields.get(name, Node({})).fields.get("over")
         for path, node in over.fields.items() if over is not None else ():
             where = f"{name}.over.{path}"
+            if path in FACTORS and name == "sensitivity":
+                continue
             if path != OPTION:
                 try:
                     paths.steps_of(tree, path)

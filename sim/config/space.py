@@ -18,14 +18,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sim.config import units
+from sim.config.metrics import FIGURES, LATENCIES
 from sim.config.units import shown
 from sim.config.values import Name, Part, Reader, Text, choice, real, whole
 from sim.errors import did_you_mean
 
-__all__ = ["OPTION", "Dimension", "Optimize", "Over", "Sensitivity", "Sweep", "dimension"]
+__all__ = ["FACTORS", "OPTION", "Dimension", "Optimize", "Over", "Sensitivity", "Sweep", "dimension", "watched"]
 
 OPTION = "option"
 """In place of a path: the options of the scenario."""
+
+FACTORS = ("load", "prompt_tokens", "output_tokens", "step_times", "price")
+"""In place of paths of a sensitivity study: what is multiplied in the whole scenario."""
 
 _RANGE = re.compile(r"^\s*(\S+?)\s*\.\.\s*(\S+?)(?:\s*:\s*([0-9]+))?(?:\s+(log|linear))?\s*$")
 _AMOUNT = re.compile(r"^(-?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([^0-9.\s]\S*)?$")
@@ -245,12 +249,30 @@ class Optimize(Part):
     )
 
 
+def watched(value: Any) -> str:
+    """A figure of all requests (``ttft_p99``), or of a workload (``chat.ttft_p99``). ValueError, with the nearest, if it is none."""
+    if not isinstance(value, str) or value.rpartition(".")[2] not in FIGURES:
+        name = value.rpartition(".")[2].lower() if isinstance(value, str) else ""
+        others = ", ".join(figure for figure in FIGURES if figure not in LATENCIES)
+        raise ValueError(
+            f"{shown(value)} is not a metric{did_you_mean(name, FIGURES)}; there are ttft, tpot, itl, e2e and queue with _mean, _p50, "
+            f"_p90, _p95 or _p99, and {others}; of one workload: chat.ttft_p99"
+        )
+    return value
+
+
 class Sensitivity(Part):
     """What `twinfer sensitivity` varies around the scenario, and what it watches."""
 
-    over: Over = Field(default_factory=dict, description="What varies: paths with their ranges.")
-    metrics: tuple[Name, ...] = Field(default=(), description="What is watched. Default: what the objectives name.")
-    load: Text | None = Field(
+    over: Over = Field(
+        default_factory=dict,
+        description=f"What varies: paths with their ranges, or factors ({', '.join(FACTORS)}) like {{load: 0.8..1.2}}. Default: what the"
+        " scenario has of load, lengths, replicas, engine settings, step times.",
+    )
+    metrics: tuple[Annotated[str, Reader(watched, {"type": "string"})], ...] = Field(
+        default=(), description="What is watched: ttft_p99, or chat.ttft_p99 of one workload. Default: the objectives."
+    )
+    points: Annotated[int, whole(2, 2**20)] | None = Field(
         default=None,
-        description="The path that is the load, for what breaks first. Default: rates or scales of arrivals.",
+        description="Rows of the Sobol design, a power of two: each is a run for every parameter and two more. Default: 64.",
     )
