@@ -142,7 +142,6 @@ def _numbers(path: str, group: str, label: str, values: list[int], current: int,
     shown = [f"{value:,}" for value in values]
     if absent:
         kept[start] = None
-        shown[start] += " (default)"
     return Knob(path, group, label, tuple(kept), tuple(shown), start)
 
 

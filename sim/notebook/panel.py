@@ -206,8 +206,9 @@ class Panel:
         if self.plots is None:
             drawn = [ui.HTML(tag("div", self._no_plots, class_="tw tw-muted"))]
         else:
-            half = {"flex": "1 1 340px", "min_width": "300px", "overflow": "hidden"}
-            boxes = [ui.Box([figure], layout=half) for figure in (self.plots.latency, self.plots.fleet)]
+            half = {"flex": "1 1 360px", "min_width": "300px", "overflow": "hidden"}
+            boxes = [ui.VBox([figure], layout=half) for figure in (self.plots.latency, self.plots.fleet)]
+            self.latency.layout.margin = "8px 0 0 0"
             drawn = [self.latency, ui.Box(boxes, layout={"display": "flex", "flex_flow": "row wrap", "width": "100%"})]
         right = [self.fault, self.verdict, self.cards, *drawn, self.busy]
         return ui.Box(

@@ -5,6 +5,8 @@ plotly is imported by :class:`Plots`; colours are such as can be told apart, and
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,10 +51,12 @@ class Plots:
             ) from None
         self.latency: Any = FigureWidget(layout=_layout(300))
         self.latency.add_scatter(
-            name="baseline", line=_line(_BASELINE, "dash"), hovertemplate="%{y:.1f} % within %{x:.4g} s"
+            name="baseline", mode="lines", line=_line(_BASELINE, "dash"), hovertemplate="%{y:.1f} % within %{x:.4g} s"
         )
-        self.latency.add_scatter(name="now", line=_line(_NOW), hovertemplate="%{y:.1f} % within %{x:.4g} s")
-        self.latency.update_xaxes(type="log", minor={"showgrid": False}, exponentformat="none", **_AXIS)
+        self.latency.add_scatter(
+            name="now", mode="lines", line=_line(_NOW), hovertemplate="%{y:.1f} % within %{x:.4g} s"
+        )
+        self.latency.update_xaxes(type="log", **_AXIS)
         self.latency.update_yaxes(title_text="requests within (%)", range=[0, 101], **_AXIS)
         self.fleet: Any = FigureWidget(make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.1))
         self.fleet.update_layout(_layout(300))
@@ -61,13 +65,13 @@ class Plots:
             for name, style in (("baseline", _line(_BASELINE, "dash")), ("now", _line(_NOW))):
                 line = style | {"shape": shape}
                 self.fleet.add_scatter(
-                    name=name, line=line, showlegend=row == 1, row=row, col=1, hovertemplate="%{y:.3g}"
+                    name=name, mode="lines", line=line, showlegend=row == 1, row=row, col=1, hovertemplate="%{y:.3g}"
                 )
         self.fleet.update_xaxes(**_AXIS)
         self.fleet.update_xaxes(title_text="time (s)", row=2)
         self.fleet.update_yaxes(rangemode="tozero", nticks=5, **_AXIS)
-        self.fleet.update_yaxes(title_text="waiting", row=1)
-        self.fleet.update_yaxes(title_text="replicas", tickformat="d", row=2)
+        self.fleet.update_yaxes(title_text="waiting", title_standoff=8, row=1)
+        self.fleet.update_yaxes(title_text="replicas", title_standoff=8, tickformat="d", row=2)
         for figure in (self.latency, self.fleet):
             figure._config = {**(figure._config or {}), "displayModeBar": False, "responsive": True}
 
@@ -75,19 +79,24 @@ class Plots:
         """Show both: the distribution of ``latency`` (a key of :data:`LATENCIES`), requests waiting and replicas that are ready."""
         goals = {one.target for one in now.objectives if one.metric.startswith(f"{latency}_")}
         title, meaning = LATENCIES[latency]
+        curves = [distribution(result.requests[f"{latency}_s"]) for result in (baseline, now)]
+        low, high = _span([curve for curve in curves if curve is not None], goals)
         with self.latency.batch_update():
-            for trace, result in zip(self.latency.data, (baseline, now), strict=True):
-                _put(trace, distribution(result.requests[f"{latency}_s"]), 100.0)
+            for trace, curve in zip(self.latency.data, curves, strict=True):
+                _put(trace, curve, 100.0)
+            axis = self.latency.layout.xaxis
+            axis.range, axis.tickvals = [math.log10(low), math.log10(high)], _ticks(low, high)
+            axis.ticktext = [f"{value * 1e3:.3g} ms" if value < 1.0 else f"{value:.6g} s" for value in axis.tickvals]
+            axis.title.text = f"{title}, {meaning}"
             self.latency.layout.shapes = [
                 {"type": "line", "x0": goal, "x1": goal, "yref": "paper", "y0": 0, "y1": 1, "line": _line(_GOAL, "dot")}
                 for goal in sorted(goals)
             ]
             self.latency.layout.annotations = [
-                {"x": float(np.log10(goal)), "y": 1, "yref": "paper", "text": "objective", "showarrow": False,
+                {"x": math.log10(goal), "y": 1, "yref": "paper", "text": "objective", "showarrow": False,
                  "xanchor": "left", "yanchor": "bottom", "font": {"color": _GOAL, "size": 11}}
                 for goal in sorted(goals)
             ]  # fmt: skip
-            self.latency.layout.xaxis.title.text = f"{title}, {meaning} (s)"
         with self.fleet.batch_update():
             for trace, result in zip(self.fleet.data[:2], (baseline, now), strict=True):
                 _put(trace, over_time(result.timeline, "waiting"))
@@ -97,6 +106,20 @@ class Plots:
 
 def _put(trace: Any, curve: Curve | None, factor: float = 1.0) -> None:
     trace.x, trace.y = ([], []) if curve is None else (curve.x, curve.y * factor)
+
+
+def _span(curves: Sequence[Curve], goals: Iterable[float]) -> tuple[float, float]:
+    """What the latency axis spans: all but the fastest half per cent of requests, and the objectives."""
+    ends = [float(curve.x[np.searchsorted(curve.y, share)]) for curve in curves for share in (0.005, 1.0)]
+    ends = [end for end in (*ends, *goals) if end > 0.0] or [1.0]
+    return min(ends) / 1.1, max(ends) * 1.25
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of each power of ten in between; only the powers if these are many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [step * 10.0**power for power in powers for step in (1, 2, 5) if low <= step * 10.0**power <= high]
+    return found if len(found) <= 8 else [value for value in found if f"{value:.0e}".startswith("1")]
 
 
 def _ready(result: Result) -> Curve:

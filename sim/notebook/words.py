@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sim.observe.words import in_seconds
 from sim.report.format import metric, unit_for
 from sim.report.markup import Markup, tag
 
@@ -24,7 +25,7 @@ STYLE = Markup("""<style>
 .tw-verdict { border: 1px solid var(--tw-soft); border-left: 5px solid var(--tw-open); border-radius: 6px; padding: 8px 12px;
   font-size: 14px; }
 .tw-verdict.meets { border-left-color: var(--tw-good); } .tw-verdict.misses { border-left-color: var(--tw-bad); }
-.tw-cards { display: grid; gap: 8px; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+.tw-cards { display: grid; gap: 8px; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); }
 .tw-card { border: 1px solid var(--tw-soft); border-radius: 6px; padding: 8px 10px; font-variant-numeric: tabular-nums; min-width: 0; }
 .tw-card b { display: block; font-size: 20px; line-height: 1.3; font-weight: 600; } .tw-card b small { font-size: 12px; font-weight: 400; }
 .tw-muted { opacity: .75; } .tw-better { color: var(--tw-good); font-weight: 600; } .tw-worse { color: var(--tw-bad); font-weight: 600; }
@@ -124,7 +125,7 @@ def _card(headline: Headline, same: bool) -> Markup:
     name = "" if unit.suffix else unit.name
     title = metric(headline.metric).title
     title = title if headline.workload is None else f"{headline.workload}: {title}"
-    goal = "" if headline.target is None else f" (≤ {unit.value(headline.target)} {name})"
+    goal = "" if headline.target is None else f" ≤ {_target(headline.metric, headline.target)}"
     shown = [
         tag("div", tag("span", title), tag("span", goal, class_="tw-muted")),
         tag(
@@ -140,6 +141,13 @@ def _card(headline: Headline, same: bool) -> Markup:
         shown.append(tag("div", f"baseline {unit.value(before.value)} {name}".rstrip(), class_="tw-muted"))
         shown.append(_change(headline, unit, name))
     return tag("div", *shown, class_="tw-card")
+
+
+def _target(name: str, target: float) -> str:
+    if metric(name).unit != "time":
+        return f"{target:,.6g}"
+    factor, unit = in_seconds(target)
+    return f"{target * factor:.6g} {unit}"
 
 
 def _change(headline: Headline, unit: Any, name: str) -> Markup:
