@@ -12,7 +12,7 @@ from tests.paths import ROOT
 def test_the_page_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     blocks = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.S | re.M
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
     )
     assert blocks
     for block in blocks:
