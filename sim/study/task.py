@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sim.config import Scenario
     from sim.observe.objectives import Figures
 
-__all__ = ["Done", "Job", "Outcome", "Task", "key_of", "perform"]
+__all__ = ["Done", "Job", "Outcome", "Task", "died", "in_a_line", "key_of", "key_of_unmade", "perform"]
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,22 @@ class Job:
 
 
 class Done(NamedTuple):
-    """What a worker gives back: figures by replication, or why there are none."""
+    """What a worker gives back: figures by replication, or why there are none. The rest is as in :class:`Outcome`."""
 
     figures: Figures | None
     warmup_s: float = 0.0
     warnings: tuple[str, ...] = ()
     error: str | None = None
+    manifest: Mapping[str, Any] = {}
+    passing: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a task. ``key`` names the run (:func:`key_of`); empty if the scenario could not be made.
+    """What came of a task. ``key`` names the run (:func:`key_of`; :func:`key_of_unmade` if the scenario could not be made).
 
-    ``figures`` are None where it failed, and ``error`` says in a line why.
+    ``figures`` are None where it failed, and ``error`` says in a line why; with ``passing`` it might not fail another time: memory ran
+    out, say. ``manifest`` says what it was made from (:func:`sim.experiment.manifest.manifest`).
     """
 
     task: Task
@@ -69,6 +72,8 @@ class Outcome:
     warmup_s: float = 0.0
     warnings: tuple[str, ...] = ()
     error: str | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+    passing: bool = False
 
     @property
     def point(self) -> Mapping[str, Any]:
@@ -81,18 +86,23 @@ def key_of(job: Job) -> str:
 
     How many replications the scenario asks for, and how sure its intervals are to be, do not count.
     """
+    run = job.scenario.run.model_copy(update={"replications": 1, "precision": None, "confidence": 0.95})
+    scenario = job.scenario.model_copy(update={"run": run}).digest()
+    return _digest(
+        scenario=scenario, replications=[job.first, job.count], warmup=job.warmup, draw=job.draw, times=job.times
+    )
+
+
+def key_of_unmade(base: str, task: Task) -> str:
+    """SHA-256 of a task whose scenario cannot be made: of the digest of the scenario it was to change, and the task."""
+    return _digest(base=base, **vars(task))
+
+
+def _digest(**content: Any) -> str:
     from sim import __version__
 
-    run = job.scenario.run.model_copy(update={"replications": 1, "precision": None, "confidence": 0.95})
-    content = {
-        "twinfer": __version__,
-        "scenario": job.scenario.model_copy(update={"run": run}).digest(),
-        "replications": [job.first, job.count],
-        "warmup": job.warmup,
-        "draw": job.draw,
-        "times": job.times,
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    text = json.dumps({"twinfer": __version__, **content}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def perform(job: Job) -> Done:
@@ -100,32 +110,41 @@ def perform(job: Job) -> Done:
     try:
         return _measured(job)
     except TwinferError as error:
-        return Done(None, error=" ".join(str(error).splitlines()))
+        return Done(None, error=in_a_line(error))
     except Exception as error:  # noqa: BLE001 - a study goes on; the point says what happened
-        return Done(None, error=f"{type(error).__name__}: {' '.join(str(error).splitlines())}")
+        return Done(None, error=f"{type(error).__name__}: {in_a_line(error)}", passing=True)
+
+
+def died(job: Job) -> Done:
+    """What is known of a job that killed its worker, twice."""
+    from sim.experiment.pool import DIED
+
+    return Done(None, error=DIED, passing=True)
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split())
 
 
 def _measured(job: Job) -> Done:
     from sim.experiment.build import build, leaves_nothing_to_chance
+    from sim.experiment.manifest import manifest
     from sim.experiment.replication import replicate
     from sim.observe.result import Result
 
     scenario = job.scenario
-    system = build(scenario)
+    doubtful = build(scenario).doubtful
     exact = leaves_nothing_to_chance(scenario)
     asked = range(job.first, job.first + job.count)
-    numbers = range(1) if exact else asked
     if job.draw is not None:
-        exact, numbers = False, asked
-        records = [replicate(scenario, number, number + job.draw, job.times) for number in numbers]
+        exact = False
+        records = [replicate(scenario, number, number + job.draw, job.times) for number in asked]
         drawn = []
     else:
-        records = [replicate(scenario, number, None, job.times) for number in numbers]
-        drawn = (
-            [replicate(scenario, 0 if exact else number, number, job.times) for number in asked]
-            if system.doubtful
-            else []
-        )
-    about = {"exact": exact, "warnings": system.warnings}
-    result = Result(scenario, records, about, drawn=drawn, warmup=job.warmup)
-    return Done(result.figures, result.warmup_s, tuple(result.warnings))
+        records = [replicate(scenario, number, None, job.times) for number in (range(1) if exact else asked)]
+        again = asked if doubtful else ()
+        drawn = [replicate(scenario, 0 if exact else number, number, job.times) for number in again]
+    made_from = manifest(scenario, len(records), exact=exact, draws=len(drawn))
+    result = Result(scenario, records, made_from, drawn=drawn, warmup=job.warmup)
+    return Done(result.figures, result.warmup_s, tuple(result.warnings), manifest=made_from)
