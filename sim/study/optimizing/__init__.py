@@ -7,7 +7,7 @@ evidence     tests that may be looked at after every replication
 evaluation   who is asked what a point costs and how it does
 candidate    a point, what is known of it, what that decides
 search       candidates and what was spent; selecting, bisecting and sampling decide where replications go
-optimum      the answer
+optimization, optimum: the question and the answer; words, winner: how it is said and written
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sim.study.optimizing.optimize import optimize
+    from sim.study.optimizing.optimization import optimize
     from sim.study.optimizing.optimum import Optimum
 
-_HOMES = {"Optimum": "optimum", "optimize": "optimize"}
+_HOMES = {"Optimum": "optimum", "optimize": "optimization"}
 
 __all__ = ["Optimum", "optimize"]
 

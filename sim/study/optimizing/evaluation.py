@@ -52,18 +52,19 @@ class Evaluator(Protocol):
 
 
 class Simulations:
-    """Points of a study's scenario; ``minimize`` is the figure that should be small."""
+    """Points of a study's scenario, all with the same ``settings``; ``minimize`` is the figure that should be small."""
 
-    def __init__(self, study: Study, minimize: str) -> None:
+    def __init__(self, study: Study, minimize: str, settings: Point | None = None) -> None:
         self.study = study
         self.minimize = minimize
+        self.settings = settings or {}
 
     def price(self, point: Point) -> float | None:
         """Dollars an hour of a fleet that neither grows nor breaks; of anything else the simulation has to tell."""
         from sim.experiment.build import build
         from sim.experiment.control import controlled
 
-        scenario = self.study.scenario.with_changes(point)
+        scenario = self.study.scenario.with_changes({**self.settings, **point})
         billed = any(pool.billing.model_fields_set for pool in scenario.cluster.pools if pool.billing is not None)
         if self.minimize != PRICE or billed or controlled(scenario):
             return None
@@ -71,7 +72,8 @@ class Simulations:
 
     def measure(self, asks: Sequence[Ask]) -> Iterator[Measured]:
         """Simulated by the study's workers."""
-        for outcome in self.study.evaluate([Task(ask.point, ask.first, ask.count, ask.warmup) for ask in asks]):
+        tasks = [Task({**self.settings, **ask.point}, ask.first, ask.count, ask.warmup) for ask in asks]
+        for outcome in self.study.evaluate(tasks):
             yield Measured(outcome.figures, outcome.warmup_s, outcome.error)
 
 

@@ -7,7 +7,9 @@ log(1 / alpha) is at most alpha.
 It is the t-test as a likelihood ratio, averaged over how far from the target the mean may be: the effect (mean - target) / deviation is
 taken to be normal around 0 with variance 1 / C, the deviation is anything,
 
-    E = sqrt(C / (n + C)) (1 - S^2 / ((n + C) V))^(-n / 2)        S = sum(x - target), V = sum((x - target)^2)
+    E(C) = sqrt(C / (n + C)) (1 - S^2 / ((n + C) V))^(-n / 2)        S = sum(x - target), V = sum((x - target)^2)
+
+and E the mean of E(C) over two guesses of C, for effects of about 14 deviations, which show at once, and for those of about 1.
 
 T. Lai, "On confidence sequences", Annals of Statistics 4 (1976); H. Wang, A. Ramdas, "Anytime-valid t-tests and confidence sequences for
 Gaussian means with unknown variance", Sequential Analysis 44 (2025). Values are taken as normal, as Student's t does: those of a whole
@@ -23,8 +25,8 @@ import numpy as np
 
 __all__ = ["evidence", "further", "logs"]
 
-_C = 0.01
-"""Effects of about 10 deviations are expected: most configurations are far from their objectives. Wrong guesses cost replications only."""
+_GUESSES = (0.005, 1.0)
+"""Most configurations are far from their objectives, and the rest near. Wrong guesses cost replications, nothing else."""
 _FLOOR = 1e-3  # of the target: what is less is taken for that much, as 0 has no logarithm
 _MOST = 100_000
 
@@ -79,4 +81,7 @@ def further(values: Sequence[float], target: float, weight: float) -> int | None
 
 def _weight(n: int, squared: float) -> float:
     """log E from S^2 / V, which is at most n."""
-    return 0.5 * math.log(_C / (n + _C)) - 0.5 * n * math.log1p(-min(squared, n) / (n + _C))
+    bound = min(squared, float(n))
+    found = [0.5 * math.log(c / (n + c)) - 0.5 * n * math.log1p(-bound / (n + c)) for c in _GUESSES]
+    most = max(found)
+    return most + math.log(sum(math.exp(one - most) for one in found) / len(found))

@@ -1,0 +1,167 @@
+"""``sim.optimize``: the cheapest configuration of a scenario that meets its objectives."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sim.config.space import Dimension, Optimize, dimension
+from sim.errors import ConfigError, Problem, TwinferError, did_you_mean
+from sim.study.optimizing.bisecting import bisect
+from sim.study.optimizing.evaluation import Simulations
+from sim.study.optimizing.figures import checked
+from sim.study.optimizing.optimum import Optimum
+from sim.study.optimizing.sampling import SAMPLERS, sample
+from sim.study.optimizing.search import Goal, Progress, Search
+from sim.study.optimizing.selecting import select
+from sim.study.optimizing.words import named
+from sim.study.study import Store, Study
+
+if TYPE_CHECKING:
+    from sim.config import Scenario
+
+__all__ = ["METHODS", "optimize"]
+
+METHODS = ("auto", "bisect", "select", "tpe", "nsga2", "gp")
+
+_LISTED = 2_000
+"""Points that are listed rather than sampled."""
+_EACH, _LEAST, _SAMPLED = 3, 300, 2_000
+
+
+def optimize(
+    scenario: Scenario,
+    *,
+    over: Mapping[str, Any] | None = None,
+    method: str | None = None,
+    minimize: str | None = None,
+    replications: int | None = None,
+    confidence: float | None = None,
+    tolerance: float | None = None,
+    pareto: Sequence[str] | None = None,
+    seed: int | None = None,
+    jobs: int | None = None,
+    backend: str = "loky",
+    store: Store | None = None,
+    progress: Progress | None = None,
+) -> Optimum:
+    """The configuration with the least ``minimize`` among those that meet every objective, with stated confidence.
+
+    ``over``: paths with the values they may take, as the scenario's section ``optimize`` has them; what is None is taken from there.
+    ``replications``: at most so many in all. ``tolerance``: relative differences in cost that do not matter. ``seed``, ``confidence``:
+    in place of the scenario's. ``progress`` is called with replications done, the most there may be, and "". The same arguments give
+    the same answer with any number of ``jobs``; with a ``store``, what was run is not run again.
+
+    :raises TwinferError: a path, value, figure or method that cannot be; a scenario without objectives; Optuna or torch is missing.
+    """
+    section = scenario.optimize or Optimize()
+    space = _space(section.over if over is None else over)
+    chosen = _method(method or section.method, space)
+    goal = Goal(
+        minimize=checked(minimize or section.minimize, "minimize"),
+        confidence=_share(confidence, scenario.run.confidence, "confidence"),
+        tolerance=_share(tolerance, section.tolerance, "tolerance"),
+        budget=_budget(section.replications if replications is None else replications, chosen, space),
+    )
+    aims = tuple(dict.fromkeys(checked(aim, "pareto") for aim in (section.pareto if pareto is None else pareto)))
+    settings = {"run.confidence": goal.confidence, "run.precision": None}
+    if seed is not None:
+        settings["run.seed"] = seed
+    evaluator = Simulations(Study(scenario, jobs=jobs, backend=backend, store=store), goal.minimize, settings)
+    if chosen in SAMPLERS:
+        search, explored = sample(
+            evaluator,
+            space,
+            goal,
+            chosen,
+            seed=scenario.run.seed if seed is None else seed,
+            pareto=aims,
+            progress=progress,
+        )
+        return Optimum(scenario, search, chosen, aims, explored.candidates, settings=settings)
+    points = [dict(zip(space, values, strict=True)) for values in itertools.product(*_grids(space))]
+    search = Search(evaluator, points, goal, progress)
+    if chosen == "bisect":
+        bisect(search, named(points[0]).rpartition(" ")[0])
+    else:
+        select(search)
+    exhaustive = len(points) * scenario.run.replications
+    return Optimum(scenario, search, chosen, aims, exhaustive=exhaustive, settings=settings)
+
+
+def _space(over: Mapping[str, Any]) -> dict[str, Dimension]:
+    if not over:
+        message = (
+            "says nothing of what may be chosen; give paths with their values, like {deployments.chat.replicas: 1..8}"
+        )
+        raise ConfigError([Problem(message, path="optimize.over")])
+    found, problems = {}, []
+    for path, given in over.items():
+        try:
+            found[str(path)] = dimension(given)
+        except ValueError as error:
+            problems.append(Problem(str(error), path=f"over {path}"))
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+def _grids(space: Mapping[str, Dimension]) -> list[tuple[Any, ...]]:
+    grids = []
+    for path, each in space.items():
+        try:
+            grids.append(each.grid())
+        except ValueError as error:
+            message = f"{error}; methods tpe, nsga2 and gp take ranges as they are"
+            raise ConfigError([Problem(message, path=f"over {path}")]) from None
+    return grids
+
+
+def _size(space: Mapping[str, Dimension]) -> int | None:
+    """How many points there are; None: they cannot be listed."""
+    size = 1
+    for each in space.values():
+        if each.ranged and each.steps is None and not each.whole:
+            return None
+        size *= len(each.grid())
+    return size
+
+
+def _method(method: str, space: Mapping[str, Dimension]) -> str:
+    if method not in METHODS:
+        raise TwinferError(f"method: {method!r} is not one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}")
+    size = _size(space)
+    numbers = len(space) == 1 and all(_rises(each) for each in space.values()) and size is not None
+    if method == "bisect" and not numbers:
+        given = f"{len(space)} paths" if len(space) > 1 else "values that are not rising numbers, or cannot be listed"
+        raise TwinferError(f"method bisect needs one number, like deployments.chat.replicas=1..8; there are {given}")
+    if method != "auto":
+        return method
+    if numbers and size is not None and size > 3:
+        return "bisect"
+    return "select" if size is not None and size <= _LISTED else "tpe"
+
+
+def _rises(each: Dimension) -> bool:
+    if each.ranged:
+        return True
+    values = each.values
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        return False
+    return all(one < two for one, two in itertools.pairwise(values))
+
+
+def _budget(given: Any, method: str, space: Mapping[str, Dimension]) -> int:
+    if given is not None:
+        if isinstance(given, bool) or not isinstance(given, int) or given < 2:
+            raise TwinferError(f"replications: {given!r} is not a whole number of 2 or more")
+        return given
+    return _SAMPLED if method in SAMPLERS else max(_LEAST, _EACH * (_size(space) or 0))
+
+
+def _share(given: Any, default: float, what: str) -> float:
+    share = default if given is None else given
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0.0 < share < 1.0:
+        raise TwinferError(f"{what}: {share!r} is not a number between 0 and 1")
+    return float(share)
