@@ -55,7 +55,7 @@ def claim(directory: str | os.PathLike[str]) -> None:
         raise ResultError(f"{folder}: cannot be written: {at} is a file, not a folder") from None
     except OSError as error:
         raise ResultError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    if held and not {"manifest.json", SUMMARY, *_TABLES}.intersection(held):
+    if held and not {"manifest.json", "sensitivity.json", SUMMARY, *_TABLES}.intersection(held):
         raise ResultError(
             f"{folder}: holds files that are no result of twinfer ({held[0]!r}{', ...' if len(held) > 1 else ''}); "
             "name a new folder"
