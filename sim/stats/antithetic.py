@@ -42,6 +42,8 @@ def antithetic(runs: npt.ArrayLike, mirrored: npt.ArrayLike, confidence: float =
     one, other = np.asarray(runs, dtype=np.float64), np.asarray(mirrored, dtype=np.float64)
     if one.ndim != 1 or one.shape != other.shape:
         raise ValueError(f"pairs: shapes {one.shape} and {other.shape}; as many of each")
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise ValueError("pairs: finite numbers")
     n = len(one)
     interval = t_interval((one + other) / 2.0, confidence)
     if n < 2:

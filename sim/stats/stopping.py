@@ -34,8 +34,8 @@ class Stopping:
     """The same rule as something that is fed: ``while not rule.done: rule.add(run())``.
 
     It is done when the values so far are :func:`precise`, or, with ``most``, when there are so many: ``precise`` tells which.
-    Asking after every value finds a lucky narrow interval now and then, so its coverage is a little below ``confidence`` where ``least``
-    is small; 10 all but cures it (docs/statistics.md has figures).
+    Asking after every value finds a lucky narrow interval now and then, so its coverage falls below ``confidence``, the more the smaller
+    ``least`` is (docs/statistics.md has figures).
     """
 
     def __init__(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from sim.theory import MM1
 from tests.paths import ROOT
 from tests.stats.studies import STUDIES, Study, ar1, mm1, mm1_mirrored, row
+
+PAGE = (ROOT / "docs" / "statistics.md").read_text("utf-8")
 
 _QUICK = {  # repeats that take about a second or less
     "t_interval": 300,
@@ -43,18 +47,19 @@ def test_it_is_about_as_often_right_as_it_promises(study: Study) -> None:
 def test_it_is_as_often_right_as_the_page_says(study: Study) -> None:
     share, low, high = study.run(study.repeats)
     assert share >= study.least
-    if study.procedure in ("KimNelson", "Feasibility", "screen"):  # promise at least
-        assert low >= study.promised or share >= study.promised
-    else:
-        assert high >= study.least
-    page = (ROOT / "docs" / "statistics.md").read_text("utf-8").splitlines()
-    assert row(study, share) in page
+    assert low - 0.001 <= _on_page(study) <= high + 0.001  # the page rounds
+
+
+def _on_page(study: Study) -> float:
+    beginning = row(study, 0.0).split(" | 0.0% | ")[0]
+    (line,) = [each for each in PAGE.splitlines() if each.startswith(beginning)]
+    found, repeats = re.findall(r"([\d.]+)% \| ([\d,]+) \|$", line)[0]
+    assert int(repeats.replace(",", "")) == study.repeats
+    return float(found) / 100.0
 
 
 def test_the_page_has_a_row_for_every_study() -> None:
-    text = (ROOT / "docs" / "statistics.md").read_text("utf-8")
-    for study in STUDIES:
-        assert f"| {study.procedure} | {study.system} | {study.promised:.0%} | " in text
+    assert all(0.0 < _on_page(study) <= 1.0 for study in STUDIES)
 
 
 def test_the_systems_are_what_theory_says_they_are() -> None:
