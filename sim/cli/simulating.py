@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,17 +116,46 @@ def report(
             "--out",
             "-o",
             metavar="PATH",
-            help="The page, or the folder of the pictures. By default in RUN.",
+            help="The page, the folder of the pictures, or the trace. By default in RUN.",
             show_default=False,
         ),
     ] = None,
     format: Annotated[Format, typer.Option("--format", help="The page, or its plots as pictures.")] = Format.html,
+    timeline: Annotated[
+        bool,
+        typer.Option("--timeline", help="Write a trace of the first replication for Perfetto, and a picture of it."),
+    ] = False,
+    option: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of a comparison: the option of the timeline.", show_default=False),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="The timeline begins here.", show_default=False)
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="The timeline ends here.", show_default=False)
+    ] = None,
+    requests: Annotated[
+        int | None,
+        typer.Option(min=0, help="Requests shown one by one on the timeline. By default 2000.", show_default=False),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Build report.html from a run or comparison, or its plots."""
+    """Build report.html from a run or comparison, or its plots, or the timeline of a run."""
     from sim.observe import load
 
-    view = _view(load(directory))
+    narrowed = {"--option": option, "--from": since, "--to": until, "--requests": requests}
+    if timeline:
+        if format is not Format.html:
+            raise typer.BadParameter("--timeline writes a trace, an SVG and a PNG: leave out --format")
+        _write_timeline(directory, out, option, _moment("--from", since), _moment("--to", until), requests, quiet=quiet)
+        return
+    for name, value in narrowed.items():
+        if value is not None:
+            raise typer.BadParameter(f"{name} is of the timeline: give --timeline too")
+    from sim.report.sensitivity import studied
+
+    view = studied(_view(load(directory)), directory)
     if format is Format.html:
         page = out if out is not None else directory / "report.html"
         _write_report(view, page.parent, page.name)
@@ -134,6 +164,42 @@ def report(
         written = _write_plots(view, out if out is not None else directory, format.value)
     for path in written:
         note(f"written: {path}", quiet=quiet)
+
+
+def _moment(name: str, text: str | None) -> float | None:
+    from sim.config.units import duration
+
+    try:
+        return None if text is None else duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{name}: {error}") from None
+
+
+def _write_timeline(
+    directory: Path,
+    out: Path | None,
+    option: str | None,
+    start: float | None,
+    stop: float | None,
+    requests: int | None,
+    *,
+    quiet: bool,
+) -> None:
+    from sim.report import timeline
+
+    result, place = timeline.run_of(directory, option)
+    written = timeline.write(
+        result,
+        place / "timeline.pftrace" if out is None else out,
+        start=0.0 if start is None else start,
+        stop=math.inf if stop is None else stop,
+        requests=timeline.MOST_REQUESTS if requests is None else requests,
+    )
+    for text in written.notes:
+        note(f"note: {text}", quiet=quiet)
+    for path in written.paths:
+        note(f"written: {path}", quiet=quiet)
+    note(f"open https://ui.perfetto.dev and drag {written.paths[0].name} into it; nothing is uploaded", quiet=quiet)
 
 
 def _view(found: Any) -> View:
