@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sim.notebook import what_if
     from sim.observe.result import Comparison, Result
     from sim.profiles import Profile
+    from sim.study.optimizing import Optimum, optimize
     from sim.study.sensitivity import SensitivityResult, sensitivity
 
 __version__ = "0.1.0"
@@ -39,6 +40,8 @@ _HOMES = {
     "Scenario": "sim.config",
     "simulate": "sim.experiment",
     "compare": "sim.experiment",
+    "optimize": "sim.study.optimizing",
+    "Optimum": "sim.study.optimizing",
     "sensitivity": "sim.study.sensitivity",
     "SensitivityResult": "sim.study.sensitivity",
     "what_if": "sim.notebook",
@@ -59,6 +62,7 @@ __all__ = [
     "CatalogError",
     "Comparison",
     "ConfigError",
+    "Optimum",
     "PolicyError",
     "Profile",
     "ProfileError",
@@ -71,6 +75,7 @@ __all__ = [
     "TwinferError",
     "compare",
     "load",
+    "optimize",
     "sensitivity",
     "simulate",
     "what_if",
