@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sim.deploy.plan import IMAGE
 from sim.errors import TwinferError, did_you_mean
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ __all__ = ["FLAVOURS", "IMAGE", "files"]
 
 FLAVOURS = ("deployment", "kserve", "lws")
 """A Deployment (with an autoscaler ``kpa`` a Knative Service); a KServe InferenceService; a LeaderWorkerSet."""
-IMAGE = "vllm/vllm-openai:v0.33.0"
-"""The version whose scheduler is simulated."""
 
 
 def files(
@@ -33,7 +32,7 @@ def files(
 
     With ``result`` the simulated figures are in annotations; it has to be of this scenario.
 
-    :raises TwinferError: what was simulated cannot be deployed so; one line says what, and what can be.
+    :raises ConfigError: what was simulated cannot be deployed so; one line says what, and what can be.
     :raises ResultError: ``result`` is of another scenario.
     """
     from sim.deploy.expectation import Expectation

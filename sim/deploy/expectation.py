@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sim.observe.objectives import Estimate, Figures, Standing
     from sim.observe.result import Comparison, Result
 
-__all__ = ["PREFIX", "Expectation"]
+__all__ = ["PREFIX", "Expectation", "shown", "unit"]
 
 PREFIX = "twinfer.dev"
 _EXPECT = f"expect.{PREFIX}"
@@ -127,16 +127,17 @@ def _plain(name: str) -> str:
 
 def shown(metric: str, estimate: Estimate) -> str:
     """``1.234 +/- 0.056 s``; without an interval only the value."""
-    unit = _unit(metric)
+    of = unit(metric)
     if estimate.value != estimate.value:
         return "none"
     digits = f"{estimate.value:.4g}"
     if estimate.half_width is None:
-        return f"{digits}{unit}, a single replication"
-    return f"{digits} +/- {estimate.half_width:.2g}{unit}"
+        return f"{digits}{of}, a single replication"
+    return f"{digits} +/- {estimate.half_width:.2g}{of}"
 
 
-def _unit(metric: str) -> str:
+def unit(metric: str) -> str:
+    """Of a metric, with a space before it; empty for shares and counts."""
     head = metric.split("_", maxsplit=1)[0]
     if head in ("ttft", "tpot", "itl", "e2e", "queue"):
         return " s"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING
 
-from sim.errors import TwinferError
+from sim.errors import ConfigError
 
 if TYPE_CHECKING:
     from sim.deploy.plan import Plan
@@ -38,7 +38,7 @@ class Flag:
 
 
 def flags(plan: Plan) -> list[Flag]:
-    """The options of ``vllm serve``, in a fixed order. TwinferError where the engine has none for what was simulated."""
+    """The options of ``vllm serve``, in a fixed order. ConfigError where the engine has none for what was simulated."""
     settings, engine, found = plan.placed.settings, plan.engine, list[Flag]()
 
     def add(name: str, value: object = "", why: str = "differs from vLLM's default") -> None:
@@ -82,10 +82,11 @@ def flags(plan: Plan) -> list[Flag]:
 def _kv_dtype(plan: Plan) -> str:
     given = plan.model.kv_dtype
     if given not in _KV_DTYPES:
-        raise TwinferError(
-            f"models.{plan.deployment.model}.kv_dtype: vLLM has no KV cache in {given}; it has"
-            f" {', '.join(sorted(_KV_DTYPES))}"
+        known = ", ".join(sorted(_KV_DTYPES))
+        problem = plan.scenario.problem(
+            ("models", plan.deployment.model, "kv_dtype"), f"vLLM has no KV cache in {given}; it has {known}"
         )
+        raise ConfigError([problem])
     return _KV_DTYPES[given]
 
 

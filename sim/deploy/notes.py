@@ -183,6 +183,8 @@ def _scaling(plan: Plan) -> Iterator[str]:
         if plan.deployment.replicas == 0:
             yield "a new revision starts with one replica, unless config-autoscaler has allow-zero-initial-scale; none was simulated"
         return
+    if plan.flavour != "kserve":
+        yield "to apply the file again sets replicas back to those at the start: take `replicas` out once the autoscaler runs"
     yield f"Prometheus has to scrape the pods every {given['scrape']:g} s"
     other = changed(_CONTROLLER, "--horizontal-pod-autoscaler-")
     if other:

@@ -8,7 +8,7 @@ from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sim.errors import TwinferError
+from sim.errors import ConfigError, TwinferError
 
 if TYPE_CHECKING:
     from sim.catalog import Architecture
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from sim.control.cluster.plans import Start
     from sim.experiment.build import Placed
 
-__all__ = ["PORT", "Plan", "deployable", "named", "plans"]
+__all__ = ["IMAGE", "PORT", "Plan", "deployable", "named", "plans"]
 
+IMAGE = "vllm/vllm-openai:v0.33.0"
+"""The version whose scheduler is simulated."""
 PORT = 8000
 """vLLM's own."""
 
@@ -32,6 +34,9 @@ class Plan:
     name: str
     flavour: str
     image: str
+    scenario: Scenario
+    number: int
+    """Which of the scenario's deployments it is."""
     deployment: Deployment
     placed: Placed
     engine: Engine
@@ -42,6 +47,15 @@ class Plan:
     machine: Machine
     start: Start
     workloads: tuple[str, ...]
+
+    def refusal(self, field: str, message: str) -> ConfigError:
+        """That ``field`` of the deployment cannot be deployed, at the place where it was written."""
+        return ConfigError([self.scenario.problem(("deployments", self.number, *field.split(".")), message)])
+
+    @property
+    def amd(self) -> bool:
+        """Whether its GPUs are AMD's, which have drivers, images and exporters of their own."""
+        return self.placed.gpu.startswith("mi")
 
     @property
     def checkpoint(self) -> str:
@@ -124,6 +138,8 @@ def plans(scenario: Scenario, flavour: str, image: str) -> list[Plan]:
             name=named(deployment.name),
             flavour=flavour,
             image=image,
+            scenario=scenario,
+            number=number,
             deployment=deployment,
             placed=placed,
             engine=as_served(placed.engine, placed.profile),
@@ -148,17 +164,15 @@ def plans(scenario: Scenario, flavour: str, image: str) -> list[Plan]:
 
 
 def deployable(plan: Plan) -> None:
-    """TwinferError where its GPUs cannot be asked for in this flavour."""
-    where = f"deployments.{plan.deployment.name}"
-    if plan.machine.gpus < plan.gpus and plan.flavour != "lws":
-        raise TwinferError(
-            f"{where}.tensor_parallel: a replica takes {plan.gpus} GPUs, a machine of pool {plan.pool.name} has"
-            f" {plan.machine.gpus}: --flavour lws writes a LeaderWorkerSet, whose replicas span machines"
-        )
+    """ConfigError where its GPUs cannot be asked for in this flavour."""
+    has = f"a machine of pool {plan.pool.name} has {plan.machine.gpus}"
+    if plan.nodes > 1 and plan.flavour != "lws":
+        what = f"a replica takes {plan.gpus} GPUs, {has}: --flavour lws writes replicas that span machines"
+        raise plan.refusal("tensor_parallel", what)
     if plan.gpus % plan.nodes:
-        raise TwinferError(
-            f"{where}.tensor_parallel: {plan.gpus} GPUs cannot be shared equally by the {plan.nodes} machines of"
-            f" {plan.machine.gpus} GPUs that a replica spans, as the pods of a LeaderWorkerSet are equal"
-        )
+        what = f"{plan.gpus} GPUs cannot be shared equally by {plan.nodes} machines, {has}; pods of a replica are equal"
+        raise plan.refusal("tensor_parallel", what)
     if plan.placed.gpu == "cpu":
-        raise TwinferError(f"{where}: runs on CPUs; what is written asks for GPUs")
+        raise plan.refusal("pool", "runs on CPUs; what is written asks for GPUs")
+    if plan.amd and plan.image == IMAGE:
+        raise plan.refusal("pool", f"its GPUs are AMD's, {IMAGE} is for NVIDIA's: name an image for ROCm with --image")

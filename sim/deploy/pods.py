@@ -26,7 +26,7 @@ def labels(plan: Plan) -> dict[str, str]:
 
 def resource(plan: Plan) -> str:
     """The extended resource of its GPUs."""
-    return "amd.com/gpu" if plan.placed.gpu.startswith("mi") else "nvidia.com/gpu"
+    return "amd.com/gpu" if plan.amd else "nvidia.com/gpu"
 
 
 def start_allowed(plan: Plan) -> int:

@@ -28,6 +28,7 @@ def readme(scenario: Scenario, plans: list[Plan], expected: Expectation | None) 
     source = scenario.path.name if scenario.path is not None else "a scenario made in Python"
     lines += [f"From `{source}`{option}, digest `{scenario.digest()[:16]}`.", "", *_table(plans), ""]
     lines += _expectation(expected)
+    lines += _cautions(scenario)
     lines += ["## Apply", "", f"Needs in the cluster: {', '.join(_needed(plans))}.", "", "```sh"]
     if any(plan.scaler == "hpa" for plan in plans):
         lines += [
@@ -58,7 +59,7 @@ def _table(plans: list[Plan]) -> list[str]:
 
 
 def _expectation(expected: Expectation | None) -> list[str]:
-    from sim.deploy.expectation import shown
+    from sim.deploy.expectation import shown, unit
 
     if expected is None:
         return [
@@ -69,12 +70,22 @@ def _expectation(expected: Expectation | None) -> list[str]:
     for standing in expected.standings:
         whose = standing.workload or "whole run"
         figure = shown(standing.metric, standing.estimate)
-        rows.append(f"| {whose}: {standing.metric} | {standing.target:g} | {figure} | {standing.status} |")
+        rows.append(
+            f"| {whose}: {standing.metric} | {standing.target:g}{unit(standing.metric)} | {figure} | {standing.status} |"
+        )
     cost = expected.overall.get("usd_per_hour")
     if cost is not None:
         rows += ["", f"Cost: {shown('usd_per_hour', cost)}."]
     level = f"{expected.confidence:.0%} intervals over {expected.replications} replications"
     return [*rows, "", f"{level}; more figures are in annotations `expect.twinfer.dev/...`.", ""]
+
+
+def _cautions(scenario: Scenario) -> list[str]:
+    """What the simulator warns of, as it does beside every result."""
+    from sim.experiment.build import build
+
+    said = build(scenario).warnings
+    return ["The simulation's own cautions:", "", *(f"- {line}" for line in said), ""] if said else []
 
 
 def _needed(plans: list[Plan]) -> list[str]:

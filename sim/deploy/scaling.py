@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from sim.errors import TwinferError
-
 if TYPE_CHECKING:
     from sim.deploy.plan import Plan
 
@@ -40,29 +38,27 @@ _NONE = {
 
 
 def refuse(plan: Plan) -> None:
-    """TwinferError if its autoscaler cannot be had, with what to do instead."""
-    if plan.scaler is None:
+    """ConfigError if its autoscaler cannot be had, with what to do instead."""
+    kind = plan.scaler
+    if kind is None:
         return
-    where, kind = f"deployments.{plan.deployment.name}.autoscaler", plan.scaler
     if kind not in ("hpa", "keda", "kpa"):
         why = _NONE.get(kind, "is of another package")
-        raise TwinferError(
-            f"{where}: {kind!r} {why}; hpa, keda and kpa can be deployed, or a fixed number: --set {where}=null"
-        )
+        instead = "hpa, keda and kpa can be deployed, or a fixed number of replicas (autoscaler: null)"
+        raise plan.refusal("autoscaler", f"{kind!r} {why}; {instead}")
     if kind == "kpa" and plan.flavour == "lws":
-        raise TwinferError(
-            f"{where}: 'kpa' is Knative's, which runs no LeaderWorkerSet; --flavour deployment or kserve"
-        )
+        what = "'kpa' is Knative's, which runs no LeaderWorkerSet; --flavour deployment or kserve"
+        raise plan.refusal("autoscaler", what)
     for metric, _, _ in metrics_of(plan):
-        if metric not in _SERIES:
-            raise TwinferError(
-                f"{where}.metric: vLLM exports nothing like {metric!r}; it can be scaled on {', '.join(_SERIES)}"
-            )
+        known = [name for name in _SERIES if name != "utilisation" or not plan.amd]
+        if metric not in known:
+            what = f"vLLM and its GPUs export nothing like {metric!r}; it can be scaled on {', '.join(known)}"
+            raise plan.refusal("autoscaler.metric", what)
     if kind == "keda" and plan.fewest == 0 and plan.scaling["metric"] not in _QUEUED:
-        metric = plan.scaling["metric"]
-        raise TwinferError(
-            f"{where}.min: without a replica nobody exports {metric!r}, so nothing would ever start one again; scale from 0"
-            f" on {' or '.join(_QUEUED)}, which a gateway knows of, or set min: 1"
+        raise plan.refusal(
+            "autoscaler.min",
+            f"without a replica nobody exports {plan.scaling['metric']!r}, so nothing would ever start one again; scale from 0 on"
+            f" {' or '.join(_QUEUED)}, which a gateway knows of, or set min: 1",
         )
 
 

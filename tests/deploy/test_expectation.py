@@ -82,7 +82,7 @@ def test_the_figures_of_a_comparison_are_those_of_the_option(scenario: Scenario)
     assert {"expect.twinfer.dev/ttft_p99", "expect.twinfer.dev/tpot_p99", "expect.twinfer.dev/slo_attainment"} <= set(
         found
     )
-    assert "| chat: ttft_p95 | 2 |" in texts["README.md"]
+    assert "| chat: ttft_p95 | 2 s |" in texts["README.md"]
     assert found != annotations(sim.deploy.files(scenario.with_option("one"), result=comparison))
 
 

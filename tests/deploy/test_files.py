@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from math import ceil
@@ -60,7 +61,7 @@ def test_every_option_gives_valid_manifests_or_one_line_of_refusal(name: str, fl
         found = _written(chosen, flavour)
         if kinds & {*REFUSED, *(("kpa",) if flavour == "lws" else ())}:
             assert isinstance(found, str), option
-            assert found.startswith("deployments.")
+            assert re.match(r".*\.yaml:\d+: (options\.[^.:]+(\.|: ))?deployments\.\w+\.autoscaler", found)
             assert "\n" not in found
             continue
         assert not isinstance(found, str), (option, found)
@@ -296,6 +297,60 @@ def test_bad_arguments_are_told_in_one_line(options: dict[str, str], said: str) 
         sim.deploy.files(scenario("chat_capacity.yaml"), **options)  # type: ignore[arg-type]
     assert said in str(fault.value)
     assert "\n" not in str(fault.value)
+
+
+def test_gpus_that_are_not_nvidias() -> None:
+    pool = "{name: h100, gpu: mi300x, price: 3, nodes: 8}"
+    amd = scenario("chat_capacity.yaml", None, cluster__pools__h100=pool, deployments__chat__profile="roofline")
+    with pytest.raises(
+        TwinferError, match=r"chat_capacity\.yaml:\d+: deployments\.chat\.pool: its GPUs are AMD's.*--image"
+    ):
+        sim.deploy.files(amd)
+    (found,) = by_kind(sim.deploy.files(amd, image="rocm/vllm:v0.33.0"), "Deployment")
+    validate(found)
+    pod = found["spec"]["template"]["spec"]
+    assert pod["containers"][0]["resources"]["limits"] == {"amd.com/gpu": "1"}
+    assert "nodeSelector" not in pod  # no instance type is known
+    changes = {
+        "models__llama": "{architecture: llama-40m, dtype: fp32, max_model_len: 2048}",
+        "cluster__pools__h100": "{name: h100, gpu: cpu/llama-40m/tp1, price: 3, nodes: 8}",
+        "deployments__chat__profile": "cpu/llama-40m/tp1",
+    }
+    with pytest.raises(TwinferError, match="runs on CPUs"):
+        sim.deploy.files(scenario("chat_capacity.yaml", None, **changes))
+
+
+def test_what_was_simulated_and_is_not_written_is_named() -> None:
+    def page(name: str, option: str) -> str:
+        return sim.deploy.files(scenario(name, option))["README.md"]
+
+    for name, option, words in (
+        ("rate_limits.yaml", "token-bucket", ("admission token-bucket", "rate: 25000", "router least-outstanding")),
+        ("retry_storm.yaml", "retry-budget", ("clients were simulated to give up", "max_attempts: 5", "budget: envoy")),
+        (
+            "spot_savings.yaml",
+            "mixed-migrate",
+            ("fault reclaim", "is spread over main, base", "on_loss migrate", "gke-spot"),
+        ),
+        (
+            "zone_loss.yaml",
+            "noticed-sooner",
+            ("node-monitor-grace-period", "10 s", "fault zone-loss", "6 to 12 machines"),
+        ),
+        ("zone_loss.yaml", "spare-zone-and-ejection", ("outlier detection", "max_ejection_percent: 50")),
+        ("black_friday.yaml", "placeholders-and-admission", ("4 of them kept empty", "DaemonSet", "per_replica: 24")),
+        ("router_choice.yaml", "power-of-two", ("router power-of-two", "LEAST_REQUEST")),
+    ):
+        found = page(name, option)
+        for word in words:
+            assert word in found, (name, option, word)
+
+
+def test_every_router_has_a_word_on_how_to_have_it() -> None:
+    from sim.control import registry
+    from sim.deploy.notes import _ROUTERS
+
+    assert set(_ROUTERS) == set(registry.FAMILIES["router"])
 
 
 def test_names_are_made_fit_for_kubernetes_and_two_that_become_one_are_refused() -> None:
