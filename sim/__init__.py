@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sim.profiles import Profile
     from sim.study.optimizing import Optimum, optimize
     from sim.study.sensitivity import SensitivityResult, sensitivity
+    from sim.study.sweep import SweepResult, sweep
 
 __version__ = "0.1.0"
 
@@ -46,6 +47,8 @@ _HOMES = {
     "SensitivityResult": "sim.study.sensitivity",
     "what_if": "sim.notebook",
     "Profile": "sim.profiles",
+    "SweepResult": "sim.study.sweep",
+    "sweep": "sim.study.sweep",
     "Result": "sim.observe.result",
     "Comparison": "sim.observe.result",
     "CatalogError": "sim.errors",
@@ -71,6 +74,7 @@ __all__ = [
     "Scenario",
     "SensitivityResult",
     "SimulationError",
+    "SweepResult",
     "TraceError",
     "TwinferError",
     "compare",
@@ -78,6 +82,7 @@ __all__ = [
     "optimize",
     "sensitivity",
     "simulate",
+    "sweep",
     "what_if",
 ]
 

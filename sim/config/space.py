@@ -58,6 +58,13 @@ class Dimension:
         """Whether it is a range of numbers."""
         return not self.values
 
+    def to_json(self) -> Any:
+        """As a user would write it."""
+        if self.values:
+            return list(self.values)
+        written: dict[str, Any] = {"from": self._value(self.low), "to": self._value(self.high)}
+        return written | {"steps": self.steps, "scale": "log" if self.log else "linear", "whole": self.whole}
+
     def grid(self) -> tuple[Any, ...]:
         """The values a grid takes, each once. ValueError for a range of which it is not said how many."""
         if self.values:
@@ -143,6 +150,14 @@ def _amount(value: Any) -> tuple[float, str, bool]:
     if match is None:
         raise ValueError(f"{shown(value)} is not a number, nor one with a unit like 250ms, 12/s, 80GiB")
     return float(match[1]), match[2] or "", match[1].lstrip("-").isdecimal()
+
+
+def amount(value: Any) -> float | None:
+    """The number in ``value``, which may have a unit; None if it is none."""
+    try:
+        return _amount(value)[0]
+    except ValueError:
+        return None
 
 
 def _range(low: Any, high: Any, steps: Any, scale: str, only_whole: bool | None) -> Dimension:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
-from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
@@ -101,9 +100,7 @@ class _Call:
                     continue
                 found = self._find(task, key)
                 if found is not None:
-                    if found.figures is not None:  # how sure intervals are to be is no part of a run
-                        found = replace(found, figures=replace(found.figures, confidence=scenario.run.confidence))
-                    self._known.append((index, found))
+                    self._known.append((index, found.at(scenario.run.confidence)))
                     continue
                 self._asked[key] = [(index, task)]
                 self._keys.append(key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sim.errors import TwinferError
@@ -79,6 +79,22 @@ class Outcome:
     def point(self) -> Mapping[str, Any]:
         """The changes of its task."""
         return self.task.changes
+
+    @property
+    def status(self) -> str:
+        """``meets``, ``misses`` or ``undecided``: all objectives, any, neither; ``failed``; empty if there are no objectives."""
+        if self.figures is None:
+            return "failed"
+        found = {standing.status for standing in self.figures.standings()}
+        if not found:
+            return ""
+        return "misses" if "misses" in found else "undecided" if "undecided" in found else "meets"
+
+    def at(self, confidence: float) -> Outcome:
+        """The same with intervals of another confidence."""
+        if self.figures is None:
+            return self
+        return replace(self, figures=replace(self.figures, confidence=confidence))
 
 
 def key_of(job: Job) -> str:
