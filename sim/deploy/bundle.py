@@ -28,7 +28,7 @@ def files(
     image: str = IMAGE,
 ) -> dict[str, str]:
     """Name to text of everything to deploy ``scenario`` (with its option or changes applied): README.md, for each deployment
-    NAME.yaml and NAME.sh, and prometheus-adapter.yaml where an HPA needs it. The same scenario gives the same bytes.
+    NAME.yaml and NAME.sh, and prometheus-adapter.values.yaml where an HPA needs it. The same scenario gives the same bytes.
 
     With ``result`` the simulated figures are in annotations; it has to be of this scenario.
 
@@ -61,9 +61,9 @@ def files(
         found[f"{plan.name}.yaml"] = _documents(plan, said, objects(plan, _annotations(scenario, plan, expected)))
         found[f"{plan.name}.sh"] = command(plan)
     rules = adapter_rules(planned)
-    if rules is not None:
+    if rules is not None:  # names have no dots, so none is called like this file
         title = "# Values of the Helm chart prometheus-community/prometheus-adapter: what the HPAs here scale on.\n"
-        found["prometheus-adapter.yaml"] = title + dumped(rules)
+        found["prometheus-adapter.values.yaml"] = title + dumped(rules)
     return found
 
 

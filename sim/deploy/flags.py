@@ -72,8 +72,6 @@ def flags(plan: Plan) -> list[Flag]:
         add("watermark", f"{settings.watermark:g}")
     if not settings.async_scheduling:
         add("no-async-scheduling")
-    if plan.deployment.warm_pool is not None:
-        add("enable-sleep-mode")
     if plan.deployment.drain.grace:
         add("shutdown-timeout", ceil(plan.deployment.drain.grace), "the default, 0, drops what runs on SIGTERM")
     return found

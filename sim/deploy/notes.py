@@ -134,12 +134,6 @@ def _start(plan: Plan) -> Iterator[str]:
             f"a replica that is to go may serve on for the revision's timeoutSeconds (300 s by default); {plan.deployment.drain.grace:g} s"
             " were simulated"
         )
-    if plan.deployment.warm_pool is not None:
-        pool = plan.deployment.warm_pool
-        yield (
-            f"{pool.size} sleeping engines (level {pool.sleep}) were simulated: nothing in Kubernetes puts them to sleep or wakes"
-            " them; --enable-sleep-mode is set, and POST /sleep and /wake_up are there with VLLM_SERVER_DEV_MODE=1"
-        )
 
 
 def _traffic(plan: Plan) -> Iterator[str]:
@@ -190,7 +184,7 @@ def _scaling(plan: Plan) -> Iterator[str]:
     if other:
         yield f"for all of the cluster, flags of kube-controller-manager: {other}"
     if plan.scaler == "hpa":
-        yield "prometheus-adapter serves the metrics of the HPA: prometheus-adapter.yaml holds values of its chart"
+        yield "prometheus-adapter serves the metrics of the HPA: prometheus-adapter.values.yaml holds values of its chart"
         listed = given["metrics"] or [{"target_type": given["target_type"]}]
         if any(one.get("target_type") == "utilisation" for one in listed):
             yield "target_type utilisation was simulated with the readiness rules of CPU metrics, which Kubernetes has for no other"

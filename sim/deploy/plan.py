@@ -164,7 +164,7 @@ def plans(scenario: Scenario, flavour: str, image: str) -> list[Plan]:
 
 
 def deployable(plan: Plan) -> None:
-    """ConfigError where its GPUs cannot be asked for in this flavour."""
+    """ConfigError where its GPUs cannot be asked for in this flavour, or its engines do what nothing in Kubernetes makes them do."""
     has = f"a machine of pool {plan.pool.name} has {plan.machine.gpus}"
     if plan.nodes > 1 and plan.flavour != "lws":
         what = f"a replica takes {plan.gpus} GPUs, {has}: --flavour lws writes replicas that span machines"
@@ -172,6 +172,9 @@ def deployable(plan: Plan) -> None:
     if plan.gpus % plan.nodes:
         what = f"{plan.gpus} GPUs cannot be shared equally by {plan.nodes} machines, {has}; pods of a replica are equal"
         raise plan.refusal("tensor_parallel", what)
+    if plan.deployment.warm_pool is not None:
+        what = "nothing in Kubernetes puts engines to sleep and wakes them; without it (warm_pool: null) it can be deployed"
+        raise plan.refusal("warm_pool", what)
     if plan.placed.gpu == "cpu":
         raise plan.refusal("pool", "runs on CPUs; what is written asks for GPUs")
     if plan.amd and plan.image == IMAGE:

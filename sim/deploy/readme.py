@@ -32,7 +32,7 @@ def readme(scenario: Scenario, plans: list[Plan], expected: Expectation | None) 
     lines += ["## Apply", "", f"Needs in the cluster: {', '.join(_needed(plans))}.", "", "```sh"]
     if any(plan.scaler == "hpa" for plan in plans):
         lines += [
-            "helm upgrade --install prometheus-adapter prometheus-community/prometheus-adapter -f prometheus-adapter.yaml"
+            "helm upgrade --install prometheus-adapter prometheus-community/prometheus-adapter -f prometheus-adapter.values.yaml"
         ]
     lines += [f"kubectl apply -f {plan.name}.yaml" for plan in plans]
     lines += [
@@ -42,8 +42,14 @@ def readme(scenario: Scenario, plans: list[Plan], expected: Expectation | None) 
     ]
     lines += ["Without Kubernetes: `NAME.sh` starts one replica.", "", "## Simulated, and not in the files", ""]
     lines += [f"- {line}" for line in of_scenario(scenario)]
-    for plan in plans:
-        lines += ["", f"### {plan.deployment.name}", "", *(f"- {line}" for line in of_deployment(plan))]
+    said = {plan.deployment.name: of_deployment(plan) for plan in plans}
+    common = [line for line in said[plans[0].deployment.name] if all(line in own for own in said.values())]
+    if len(plans) > 1 and common:
+        lines += ["", "### Each deployment", "", *(f"- {line}" for line in common)]
+        said = {name: [line for line in own if line not in common] for name, own in said.items()}
+    for name, own in said.items():
+        if own:
+            lines += ["", f"### {name}", "", *(f"- {line}" for line in own)]
     return "\n".join(lines).rstrip() + "\n"
 
 

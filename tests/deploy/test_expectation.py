@@ -134,7 +134,7 @@ def test_a_folder_holds_the_files_and_a_listing_and_is_written_anew(scenario: Sc
         tmp_path / "small.yaml", {"deployments.chat.autoscaler": "{kind: hpa, metric: queue, target: 2, max: 2}"}
     )
     sim.deploy.write(place, scaled)
-    assert (place / "prometheus-adapter.yaml").exists()
+    assert (place / "prometheus-adapter.values.yaml").exists()
     sim.deploy.write(place, scenario)  # and what is not written any more is gone
     assert {path.name for path in place.iterdir()} == {*texts, "deploy.json"}
 

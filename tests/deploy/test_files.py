@@ -59,9 +59,10 @@ def test_every_option_gives_valid_manifests_or_one_line_of_refusal(name: str, fl
         chosen = whole.with_option(option)
         kinds = {one.autoscaler.kind for one in chosen.deployments if one.autoscaler is not None}
         found = _written(chosen, flavour)
-        if kinds & {*REFUSED, *(("kpa",) if flavour == "lws" else ())}:
+        asleep = any(one.warm_pool is not None for one in chosen.deployments)
+        if asleep or kinds & {*REFUSED, *(("kpa",) if flavour == "lws" else ())}:
             assert isinstance(found, str), option
-            assert re.match(r".*\.yaml:\d+: (options\.[^.:]+(\.|: ))?deployments\.\w+\.autoscaler", found)
+            assert re.match(r".*\.yaml:\d+: (options\.[^.:]+(\.|: ))?deployments\.\w+\.(autoscaler|warm_pool)", found)
             assert "\n" not in found
             continue
         assert not isinstance(found, str), (option, found)
@@ -70,7 +71,7 @@ def test_every_option_gives_valid_manifests_or_one_line_of_refusal(name: str, fl
         assert len(by_kind(found, run)) == len(chosen.deployments)
         for file, text in found.items():
             assert text == text.rstrip("\n") + "\n", file
-            if file.endswith(".yaml") and file != "prometheus-adapter.yaml":
+            if file.endswith(".yaml") and file != "prometheus-adapter.values.yaml":
                 for document in documents(text):
                     validate(document)
                     valid += 1
@@ -359,6 +360,15 @@ def test_names_are_made_fit_for_kubernetes_and_two_that_become_one_are_refused()
     assert "chat-1-eu.yaml" in texts
     for document in documents(texts["chat-1-eu.yaml"]):
         validate(document)
+    texts = sim.deploy.files(
+        scenario(
+            "chat_capacity.yaml",
+            None,
+            options="{}",
+            deployments__chat="{name: prometheus-adapter, model: llama, pool: h100, autoscaler: {kind: hpa, metric: kv, target: 0.8, max: 2}}",
+        )
+    )
+    assert len(texts) == 4  # none has taken another's place
     two = "[{name: chat 1, model: llama, pool: h100}, {name: Chat_1, model: llama, pool: h100}]"
     changes = {"options": "{}", "deployments": two, "workloads__chat__deployment": "chat 1"}
     with pytest.raises(TwinferError, match=r"'chat 1' and 'Chat_1' would both be called 'chat-1'"):

@@ -145,6 +145,9 @@ def test_formats_of_weights_and_cache() -> None:
         of(kv_dtype="int4")
 
 
-def test_sleeping_engines_and_no_grace() -> None:
-    assert "--enable-sleep-mode" in options(warm_pool="{size: 1}")
+def test_sleeping_engines_are_refused_and_no_grace_is_none() -> None:
+    with pytest.raises(
+        TwinferError, match=r"deployments\.chat\.warm_pool.*nothing in Kubernetes puts engines to sleep"
+    ):
+        options(warm_pool="{size: 1}")
     assert "--shutdown-timeout" not in options(drain__grace="0s")

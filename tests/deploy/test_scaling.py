@@ -44,7 +44,7 @@ def test_an_hpa_has_the_numbers_of_the_scenario() -> None:
     assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "chat"}
     assert one(texts, "Deployment")["metadata"]["name"] == "chat"
     assert one(texts, "Deployment")["spec"]["replicas"] == 2
-    (rule,) = yaml.safe_load(texts["prometheus-adapter.yaml"])["rules"]["custom"]
+    (rule,) = yaml.safe_load(texts["prometheus-adapter.values.yaml"])["rules"]["custom"]
     assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
     # in a replica: running and waiting (vllm/v1/metrics/loggers.py)
     assert rule["metricsQuery"] == (
@@ -99,7 +99,9 @@ def test_targets_by_type(given: str, target: dict[str, str]) -> None:
     (metric,) = one(texts, "HorizontalPodAutoscaler")["spec"]["metrics"]
     source = metric["external"] if "total" in given else metric["pods"]
     assert source["target"] == target
-    (rule,) = yaml.safe_load(texts["prometheus-adapter.yaml"])["rules"]["external" if "total" in given else "custom"]
+    (rule,) = yaml.safe_load(texts["prometheus-adapter.values.yaml"])["rules"][
+        "external" if "total" in given else "custom"
+    ]
     assert rule["name"]["as"] == source["metric"]["name"]
 
 
@@ -112,7 +114,7 @@ def test_several_metrics_are_all_there() -> None:
     texts = files("{kind: hpa, min: 1, max: 4, metrics: [{metric: queue, target: 3}, {metric: kv, target: 0.8}]}")
     metrics = one(texts, "HorizontalPodAutoscaler")["spec"]["metrics"]
     assert [metric["pods"]["target"]["averageValue"] for metric in metrics] == ["3", "800m"]
-    assert len(yaml.safe_load(texts["prometheus-adapter.yaml"])["rules"]["custom"]) == 2
+    assert len(yaml.safe_load(texts["prometheus-adapter.values.yaml"])["rules"]["custom"]) == 2
 
 
 def test_a_scaled_object_has_the_numbers_of_the_scenario() -> None:
@@ -132,7 +134,7 @@ def test_a_scaled_object_has_the_numbers_of_the_scenario() -> None:
     assert (trigger["type"], trigger["metricType"]) == ("prometheus", "AverageValue")
     assert (trigger["metadata"]["threshold"], trigger["metadata"]["activationThreshold"]) == ("5", "1")
     assert trigger["metadata"]["query"] == 'sum(vllm:num_requests_waiting{pod=~"chat-[a-z0-9]+-[a-z0-9]+"})'
-    assert "prometheus-adapter.yaml" not in texts
+    assert "prometheus-adapter.values.yaml" not in texts
 
 
 def test_scaling_from_zero_asks_the_gateway_as_well_and_says_so() -> None:
@@ -150,7 +152,7 @@ def test_a_line_at_the_gateway_counts_in_totals() -> None:
         "{kind: hpa, metric: concurrency, target: 16, target_type: total-average, min: 2, max: 8}",
         queue="{per_replica: 24}",
     )
-    (rule,) = yaml.safe_load(texts["prometheus-adapter.yaml"])["rules"]["external"]
+    (rule,) = yaml.safe_load(texts["prometheus-adapter.values.yaml"])["rules"]["external"]
     assert "inference_extension_flow_control_queue_size" in rule["metricsQuery"]
 
 
