@@ -39,6 +39,10 @@ def bisect(search: Search, describe: str = "the number") -> None:
     if meeting and any(one.status == "misses" for one in order[meeting[0] :]):
         search.notes.append(f"More of {describe} does not always help: all values were searched.")
         select(search)
+        return
+    missing = [place for place, one in enumerate(order) if one.status == "misses"]
+    for one in order[: max(missing, default=0)]:
+        one.assumed = one.status == "undecided"
 
 
 def _by_cost(search: Search) -> list[Candidate] | None:
@@ -68,6 +72,8 @@ def _first(search: Search, order: Sequence[Candidate]) -> int:
 def _settle(search: Search, candidate: Candidate, most: int) -> None:
     """Replicate until it is decided, has had ``most`` replications, or nothing is left."""
     while candidate.status == "undecided" and candidate.replications < most and search.left:
+        if search.hopeless(candidate):
+            return
         before = candidate.replications
         search.run([(candidate, search.step(candidate, most))])
         if candidate.replications == before:  # nothing is left to chance

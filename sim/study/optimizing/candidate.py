@@ -64,7 +64,8 @@ class Levels:
 class Candidate:
     """Point number ``number``. ``price`` is what it costs, if that is known beforehand. ``why``: what it failed for.
 
-    ``dearer``: it is out, as it is not cheaper than another one that meets the objectives, by more than the tolerance.
+    ``dearer``: it is out, as it is not cheaper than another one that meets the objectives, by more than the tolerance. ``assumed``: it is
+    out, as it has less than another one that misses them.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Candidate:
     warmup: float | None = None
     status: Status = "undecided"
     dearer: bool = False
+    assumed: bool = False
     why: str = ""
     limits: list[Limit] = field(default_factory=list)
 
@@ -85,7 +87,7 @@ class Candidate:
     @property
     def open(self) -> bool:
         """Whether replications may still change what is thought of it."""
-        return self.status == "undecided" and not self.dearer
+        return self.status == "undecided" and not self.dearer and not self.assumed
 
     def take(self, measured: Measured) -> None:
         """Further replications, or that there can be none."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sim.config.space import Dimension, Optimize, dimension
-from sim.errors import ConfigError, Problem, TwinferError, did_you_mean
+from sim.config.space import Dimension, Optimize
+from sim.errors import TwinferError, did_you_mean
+from sim.study import points as designs
 from sim.study.optimizing.bisecting import bisect
 from sim.study.optimizing.evaluation import Simulations
 from sim.study.optimizing.figures import checked
@@ -16,7 +18,8 @@ from sim.study.optimizing.sampling import SAMPLERS, sample
 from sim.study.optimizing.search import Goal, Progress, Search
 from sim.study.optimizing.selecting import select
 from sim.study.optimizing.words import named
-from sim.study.study import Store, Study
+from sim.study.store import RunStore
+from sim.study.study import Study
 
 if TYPE_CHECKING:
     from sim.config import Scenario
@@ -43,7 +46,7 @@ def optimize(
     seed: int | None = None,
     jobs: int | None = None,
     backend: str = "loky",
-    store: Store | None = None,
+    store: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Optimum:
     """The configuration with the least ``minimize`` among those that meet every objective, with stated confidence.
@@ -51,12 +54,13 @@ def optimize(
     ``over``: paths with the values they may take, as the scenario's section ``optimize`` has them; what is None is taken from there.
     ``replications``: at most so many in all. ``tolerance``: relative differences in cost that do not matter. ``seed``, ``confidence``:
     in place of the scenario's. ``progress`` is called with replications done, the most there may be, and "". The same arguments give
-    the same answer with any number of ``jobs``; with a ``store``, what was run is not run again.
+    the same answer with any number of ``jobs``; ``store``: a folder that keeps
+    what was run, so that it is not run again.
 
     :raises TwinferError: a path, value, figure or method that cannot be; a scenario without objectives; Optuna or torch is missing.
     """
     section = scenario.optimize or Optimize()
-    space = _space(section.over if over is None else over)
+    space = designs.space(scenario, section.over if over is None else over, "optimize.over" if over is None else "over")
     chosen = _method(method or section.method, space)
     goal = Goal(
         minimize=checked(minimize or section.minimize, "minimize"),
@@ -68,7 +72,11 @@ def optimize(
     settings = {"run.confidence": goal.confidence, "run.precision": None}
     if seed is not None:
         settings["run.seed"] = seed
-    evaluator = Simulations(Study(scenario, jobs=jobs, backend=backend, store=store), goal.minimize, settings)
+    kept = None
+    if store is not None:
+        asked = {"optimize": {path: each.grid() if _listed(each) else str(each) for path, each in space.items()}}
+        kept = RunStore.open(store, scenario.digest(), {"asked": asked})
+    evaluator = Simulations(Study(scenario, jobs=jobs, backend=backend, store=kept), goal.minimize, settings)
     if chosen in SAMPLERS:
         search, explored = sample(
             evaluator,
@@ -80,7 +88,7 @@ def optimize(
             progress=progress,
         )
         return Optimum(scenario, search, chosen, aims, explored.candidates, settings=settings)
-    points = [dict(zip(space, values, strict=True)) for values in itertools.product(*_grids(space))]
+    points = designs.points(space)
     search = Search(evaluator, points, goal, progress)
     if chosen == "bisect":
         bisect(search, named(points[0]).rpartition(" ")[0])
@@ -90,39 +98,15 @@ def optimize(
     return Optimum(scenario, search, chosen, aims, exhaustive=exhaustive, settings=settings)
 
 
-def _space(over: Mapping[str, Any]) -> dict[str, Dimension]:
-    if not over:
-        message = (
-            "says nothing of what may be chosen; give paths with their values, like {deployments.chat.replicas: 1..8}"
-        )
-        raise ConfigError([Problem(message, path="optimize.over")])
-    found, problems = {}, []
-    for path, given in over.items():
-        try:
-            found[str(path)] = dimension(given)
-        except ValueError as error:
-            problems.append(Problem(str(error), path=f"over {path}"))
-    if problems:
-        raise ConfigError(problems)
-    return found
-
-
-def _grids(space: Mapping[str, Dimension]) -> list[tuple[Any, ...]]:
-    grids = []
-    for path, each in space.items():
-        try:
-            grids.append(each.grid())
-        except ValueError as error:
-            message = f"{error}; methods tpe, nsga2 and gp take ranges as they are"
-            raise ConfigError([Problem(message, path=f"over {path}")]) from None
-    return grids
+def _listed(each: Dimension) -> bool:
+    return not each.ranged or each.whole or each.steps is not None
 
 
 def _size(space: Mapping[str, Dimension]) -> int | None:
     """How many points there are; None: they cannot be listed."""
     size = 1
     for each in space.values():
-        if each.ranged and each.steps is None and not each.whole:
+        if not _listed(each):
             return None
         size *= len(each.grid())
     return size
@@ -136,6 +120,10 @@ def _method(method: str, space: Mapping[str, Dimension]) -> str:
     if method == "bisect" and not numbers:
         given = f"{len(space)} paths" if len(space) > 1 else "values that are not rising numbers, or cannot be listed"
         raise TwinferError(f"method bisect needs one number, like deployments.chat.replicas=1..8; there are {given}")
+    if method == "select" and size is None:
+        raise TwinferError(
+            "method select needs values that can be listed: lists, whole numbers, or ranges with steps like 0.5..4:8"
+        )
     if method != "auto":
         return method
     if numbers and size is not None and size > 3:

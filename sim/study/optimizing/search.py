@@ -15,6 +15,9 @@ __all__ = ["FIRST", "Goal", "Search"]
 FIRST = 3
 """Replications of a point that is looked at: with fewer nothing is known of how they vary."""
 
+_SETTLED = 16  # replications after which it is believed what they say of how many more it takes
+_HOPE = 2.0  # times what is left
+
 Progress = Callable[[int, int, str], None]
 
 
@@ -89,6 +92,13 @@ class Search:
         if contenders and winner is not None:
             found.append(winner)
         return [one for one in found if not (one.figures is not None and one.figures.exact)]
+
+    def hopeless(self, candidate: Candidate) -> bool:
+        """Whether what is left is far from enough to decide it: better said than spent."""
+        if candidate.status != "undecided" or candidate.replications < _SETTLED:
+            return False
+        needed = candidate.needs(self.levels)
+        return needed is None or needed > _HOPE * self.left
 
     def run(self, wanted: Iterable[tuple[Candidate, int]]) -> None:
         """So many further replications of each, no more than are left; then decide what can be decided."""

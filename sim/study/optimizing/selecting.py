@@ -31,7 +31,7 @@ def select(search: Search) -> None:
         search.run([(one, FIRST - one.replications) for one in search.candidates])
     near = _Neighbours(search)
     patience = _PATIENCE
-    while search.left and (waiting := search.open()):
+    while search.left and (waiting := [one for one in search.open() if not search.hopeless(one)]):
         ready = [one for one in waiting if one.replications < patience]
         if not ready:
             patience *= _GROWTH

@@ -46,11 +46,13 @@ def money(figure: str, value: float) -> str:
 
 
 def fate(candidate: Candidate, winner: Candidate | None) -> str:
-    """How it came out: winner, meets, misses, undecided, not cheaper, not looked at, failed."""
+    """How it came out: winner, meets, misses, undecided, not cheaper, not looked at, failed; assumed: to miss, as more of it does."""
     if candidate is winner:
         return "winner"
     if candidate.status in ("misses", "failed"):
         return candidate.status
+    if candidate.assumed:
+        return "assumed"
     if candidate.dearer:
         return "not looked at" if candidate.figures is None and candidate.status == "undecided" else "not cheaper"
     return "not looked at" if candidate.figures is None else candidate.status
@@ -67,6 +69,8 @@ def reason(candidate: Candidate, winner: Candidate | None, search: Search) -> st
             default=None,
         )
         return "" if worst is None else _missed(worst)
+    if candidate.assumed:
+        return "more of it misses"
     if candidate.dearer and winner is not None:
         return f"not cheaper than {named(winner.point)}"
     if candidate.open and candidate.figures is not None:
@@ -102,7 +106,7 @@ def answer(search: Search, *, method: str) -> str:
     count = len(search.candidates)
     whole = "finalists" if method in ("tpe", "nsga2", "gp") else "configurations"
     cheaper = [one for one in search.candidates if one.open and one.figures is not None]
-    unseen = [one for one in search.candidates if one.open and one.figures is None and method != "bisect"]
+    unseen = [one for one in search.candidates if one.open and one.figures is None]
     if winner is None:
         if cheaper or unseen:
             text = f"None of the {count:,} {whole} is sure to meet every objective ({sure})."
@@ -118,7 +122,7 @@ def answer(search: Search, *, method: str) -> str:
         text = (
             f"{named(winner.point)} is the cheapest{within} of {count:,} {whole} that meets every objective, at {price}"
         )
-        return f"{text}, with {sure}{_provided(method, search)}."
+        return f"{text}, with {sure}{_provided(search)}."
     text = f"{named(winner.point)} meets every objective at {price}, with {sure}."
     if rivals:
         others = _listed([named(one.point) for one in rivals])
@@ -128,8 +132,8 @@ def answer(search: Search, *, method: str) -> str:
     return text + _undecided(search, cheaper) + _unseen(unseen)
 
 
-def _provided(method: str, search: Search) -> str:
-    assumed = method == "bisect" and any(one.figures is None and one.status == "undecided" for one in search.candidates)
+def _provided(search: Search) -> str:
+    assumed = any(one.assumed for one in search.candidates)
     return ", given that more of it helps, as it does beside this one" if assumed else ""
 
 
