@@ -23,6 +23,9 @@ TRACE = ".pftrace"
 MOST_REQUESTS = 2000
 """Requests in a trace, unless more are asked for: lanes of more are slow to look at."""
 
+_LARGE = 100_000_000
+"""Bytes of a trace beyond which a browser is slow to load it."""
+
 
 def run_of(directory: str | os.PathLike[str], option: str | None = None) -> tuple[Result, Path]:
     """The run in ``directory``, or that of an ``option`` of the comparison in it, and the directory of that run.
@@ -86,6 +89,8 @@ def write(
         )
     if not len(result.table("steps")):
         notes.append("the trace has no engine steps: they are kept with --set run.steps=true")
+    if len(files[place]) > _LARGE:
+        notes.append(f"the trace has {len(files[place]) / 1e6:,.0f} MB: --from and --to make a smaller one")
     for name, content in files.items():
         _put(name, content)
     return Written(list(files), notes)
