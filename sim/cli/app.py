@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import sim
-from sim.cli import deploying, listing, optimizing, scenarios, sensing, simulating, tracing
+from sim.cli import deploying, listing, optimizing, scenarios, sensing, simulating, sweeping, tracing
 from sim.errors import TwinferError
 
 if TYPE_CHECKING:
@@ -99,5 +99,5 @@ def twinfer(
     """
 
 
-for module in (simulating, scenarios, listing, tracing, deploying, sensing, optimizing):
+for module in (simulating, sweeping, scenarios, listing, tracing, deploying, sensing, optimizing):
     module.register(app)

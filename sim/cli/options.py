@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,31 @@ import typer
 
 from sim.errors import ConfigError, Problem
 
-__all__ = ["Check", "Jobs", "Json", "Out", "Quiet", "Replications", "ScenarioFile", "Seed", "Set", "overrides"]
+__all__ = [
+    "Backend",
+    "Backends",
+    "Check",
+    "Jobs",
+    "Json",
+    "Out",
+    "Over",
+    "Quiet",
+    "Replications",
+    "ScenarioFile",
+    "Seed",
+    "Set",
+    "over_of",
+    "overrides",
+]
+
+
+class Backends(StrEnum):
+    """Who works."""
+
+    loky = "loky"
+    ray = "ray"
+    dask = "dask"
+
 
 ScenarioFile = Annotated[Path, typer.Argument(metavar="SCENARIO", help="A scenario file (YAML).", show_default=False)]
 Set = Annotated[
@@ -44,6 +69,21 @@ Out = Annotated[
 Jobs = Annotated[
     int | None, typer.Option("--jobs", "-j", min=1, help="Processes. By default one a core.", show_default=False)
 ]
+Backend = Annotated[
+    Backends,
+    typer.Option(
+        help="Processes of this machine, or a Ray or Dask cluster: that of RAY_ADDRESS or DASK_SCHEDULER_ADDRESS, else one started here."
+    ),
+]
+Over = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--over",
+        metavar="PATH=VALUES",
+        help="What varies, in place of what the scenario says: 1..8, 0.5..4:8, '1..64:7 log', a,b,c. Repeatable.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes, no table: only errors.")]
 Check = Annotated[bool, typer.Option("--check", help="Exit with 1 if the objectives are not met.")]
@@ -65,4 +105,35 @@ def overrides(settings: list[str] | None, seed: int | None = None, replications:
         answer["run.seed"] = seed
     if replications is not None:
         answer["run.replications"] = replications
+    return answer
+
+
+def over_of(settings: list[str] | None) -> dict[str, Any] | None:
+    """``--over`` as a space: ``PATH=1..8``, ``PATH=0.5..4:8 log``, ``PATH=a,b,c``, or a list or mapping in brackets as in a scenario.
+
+    None if there is none. ConfigError if one is not PATH=VALUES.
+    """
+    from sim.config import document
+    from sim.config.tree import Place
+
+    if not settings:
+        return None
+    answer: dict[str, Any] = {}
+    problems = []
+    for setting in settings:
+        path, equals, text = (part.strip() for part in setting.partition("="))
+        if not (path and equals and text):
+            problems.append(Problem(f"{setting!r} is not of the form PATH=VALUES", path="--over"))
+        elif path in answer:
+            problems.append(Problem(f"{path} is given twice", path="--over"))
+        elif text[0] in "[{":
+            node, found = document.parse(text, Place(source=f"--over {path}", target=path))
+            problems += found
+            answer[path] = node.plain()
+        elif ".." in text:
+            answer[path] = text
+        else:
+            answer[path] = [document.scalar(value.strip()) for value in text.split(",")]
+    if problems:
+        raise ConfigError(problems)
     return answer
