@@ -81,12 +81,13 @@ class Plots:
         title, meaning = LATENCIES[latency]
         curves = [distribution(result.requests[f"{latency}_s"]) for result in (baseline, now)]
         low, high = _span([curve for curve in curves if curve is not None], goals)
+        ticks = _ticks(low, high)
         with self.latency.batch_update():
             for trace, curve in zip(self.latency.data, curves, strict=True):
                 _put(trace, curve, 100.0)
             axis = self.latency.layout.xaxis
-            axis.range, axis.tickvals = [math.log10(low), math.log10(high)], _ticks(low, high)
-            axis.ticktext = [f"{value * 1e3:.3g} ms" if value < 1.0 else f"{value:.6g} s" for value in axis.tickvals]
+            axis.range, axis.tickvals = [math.log10(low), math.log10(high)], ticks
+            axis.ticktext = [f"{value * 1e3:.3g} ms" if value < 1.0 else f"{value:.6g} s" for value in ticks]
             axis.title.text = f"{title}, {meaning}"
             self.latency.layout.shapes = [
                 {"type": "line", "x0": goal, "x1": goal, "yref": "paper", "y0": 0, "y1": 1, "line": _line(_GOAL, "dot")}
