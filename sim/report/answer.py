@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["closest", "decided", "headline", "objective", "price", "room", "settle", "supporting", "target"]
 
 _NAMED = 3  # objectives in a sentence
+_SETTLED = 5  # options of which it is said what would settle them
 
 
 def headline(view: View) -> str:
@@ -64,7 +65,7 @@ def price(option: Option) -> str:
     figure = option.overall.get("usd_per_hour")
     if figure is None or not isfinite(figure.value):
         return ""
-    half = f" ± {figure.half_width:,.2f}" if figure.half_width and figure.half_width >= 0.005 else ""
+    half = f"\u00a0±\u00a0{figure.half_width:,.2f}" if figure.half_width and figure.half_width >= 0.005 else ""
     return f"${figure.value:,.2f}{half}/h"
 
 
@@ -86,20 +87,25 @@ def settle(view: View) -> list[str]:
     """What would decide what is open and matters: undecided options that are cheaper than the winner, or all if there is none."""
     chosen = decided(view)
     best = inf if chosen is None or len(view.options) == 1 else _hourly(chosen)
-    return [
-        f"{f'{option.name}: ' if len(view.options) > 1 else ''}{objective(view, fate)}. {_remedy(option, fate)}"
+    open_ = [
+        (option, [fate for fate in option.fates if fate.status == "undecided"])
         for option in view.options
         if option.status == "undecided" and (option is chosen or _hourly(option) < best)
-        for fate in option.fates
-        if fate.status == "undecided"
     ]
+    found = []
+    for option, fates in open_[:_SETTLED]:
+        name = f"{option.name}: " if len(view.options) > 1 else ""
+        found.append(f"{name}{', '.join(objective(view, fate) for fate in fates)}. {_remedy(option, fates)}")
+    left = [option.name for option, _ in open_[_SETTLED:]]
+    return [*found, f"Also open: {', '.join(left)}."] if left else found
 
 
-def _remedy(option: Option, fate: Fate) -> str:
-    if fate.more:
-        total = option.replications + fate.more
-        return f"{total} replications instead of {option.replications} might settle it."
-    return f"{fate.why[:1].upper()}{fate.why[1:]}." if fate.why else "More replications narrow the interval."
+def _remedy(option: Option, fates: Sequence[Fate]) -> str:
+    more = [fate.more for fate in fates if fate.more]
+    if more:
+        return f"{option.replications + max(more)} replications instead of {option.replications} might settle it."
+    why = next((fate.why for fate in fates if fate.why), "more replications narrow the interval")
+    return f"{why[:1].upper()}{why[1:]}."
 
 
 def supporting(view: View) -> str:

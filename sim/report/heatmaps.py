@@ -105,10 +105,11 @@ def _kv(view: View) -> Iterator[Plot]:
     values = np.array([row[2] for row in rows])
     peaks = "; ".join(f"{name} {np.nanmax(row):.0%}" for name, row in zip(names[:12], values, strict=False))
     said = "by replica, first replication" if single else "all replicas and replications"
+    rest = "; ..." if len(names) > 12 else ""
     yield heat(
         f"{PREFIX}kv",
         "KV cache in use over time",
-        f"Share of the KV blocks in use, {said}; empty where no replica was. Fullest stretch: {peaks}{'; ...' if len(names) > 12 else ''}.",
+        f"Share of the KV blocks in use, {said}; empty: no replica, or under 5%. Fullest stretch: {peaks}{rest}.",
         edges / scale,
         None,
         values,

@@ -69,7 +69,7 @@ def _sections(view: View, plots: Sequence[Plot]) -> Iterator[Section]:
     first = _first(left)
     if first is not None:
         left.remove(first)
-        yield Section("picture", "Cost and service" if first.name == "cost" else "Latency", picture(first, "wide"))
+        yield Section("picture", "Cost and service" if first.name == "cost" else "Service", picture(first, "wide"))
     yield from risks.breaks_first(view)
     yield from story.why(view)
     yield from risks.sensitivity(view)

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING
 
 from sim.observe.words import called
-from sim.report.answer import closest, decided, objective, price, room, target
+from sim.report.answer import closest, decided, objective, room, target
 from sim.report.format import label, unit_for
 from sim.report.markup import Content, Markup, tag
 from sim.report.shell import Section, picture, pictures, table
@@ -29,9 +29,7 @@ def breaks_first(view: View) -> Iterator[Section]:
         content.append(picture(_reach_plot(view.breaks, view), "wide"))
         content.append(_break_table(view))
     content.append(_room_table(view, option))
-    points = [*option.limits, *(f"{text}." if not text.endswith(".") else text for text in _cheaper(view))]
-    if points:
-        content.append(tag("ul", *(tag("li", text) for text in points)))
+    content += [tag("p", text) for text in option.limits]
     if not view.breaks:
         content.append(
             tag(
@@ -58,7 +56,9 @@ def _first(view: View, option: Option) -> str:
         return f"{name}{objective(view, tightest)} has no room."
     if share > 1.0:
         return f"{name}{objective(view, tightest)} is {share:.3g} times its limit."
-    return f"{name}least room has {objective(view, tightest)}: it takes {share:.0%} of its limit."
+    return (
+        f"{name}{'least' if name else 'Least'} room has {objective(view, tightest)}: it takes {share:.0%} of its limit."
+    )
 
 
 def _room_table(view: View, option: Option) -> Markup:
@@ -78,19 +78,6 @@ def _room_table(view: View, option: Option) -> Markup:
         )
     heads = ("objective", "figure", "limit", "of the limit", "at the interval's far end")
     return table(f"Room of {option.name} to its limits", heads, rows)
-
-
-def _cheaper(view: View) -> Iterator[str]:
-    """Options that would save money if they do: what stands against taking them."""
-    chosen = decided(view)
-    if chosen is None or len(view.options) == 1:
-        return
-    best = chosen.overall.get("usd_per_hour")
-    for option in view.options:
-        cost = option.overall.get("usd_per_hour")
-        if option.status == "undecided" and best is not None and cost is not None and cost.value < best.value:
-            open_ = ", ".join(objective(view, fate) for fate in option.fates if fate.status == "undecided")
-            yield f"{option.name} would cost less ({price(option)}), but is not decided on {open_}."
 
 
 def _named(workload: str, metric: str, view: View) -> str:

@@ -161,7 +161,13 @@ def _crossings(crossings: Iterable[Crossing], along: str) -> list[Content]:
         limit = f"{one.target * unit.factor:,.6g}{unit.suffix or f' {unit.name}'}"
         rows.append([name, one.kind, limit, text, f"{one.first} of {len(one.each)}"])
     plot = reaches(
-        f"along-{along}", title, f"{axis.capitalize()}; dashed: as it is. {'; '.join(said)}.", reach, axis=axis, now=1.0
+        f"along-{along}",
+        title,
+        f"{axis.capitalize()}; dashed: as it is. {'; '.join(said)}.",
+        reach,
+        axis=axis,
+        now=1.0,
+        said=lambda value: f"{value:.3g}",
     )
     heads = ("what", "kind", "limit", f"fails at, {axis}", "first to fail")
     return [picture(plot, "wide") if reach else None, table(title, heads, rows)]
@@ -193,7 +199,10 @@ def _index_plot(number: int, name: str, own: Iterable[Index]) -> Plot:
 
     rows = [
         Reach(
-            one.label, max(one.total, 0.0), max(one.total - one.total_half, 0.0), max(one.total, 0.0) + one.total_half
+            one.label,
+            max(one.total, 0.0),
+            max(one.total - one.total_half, 0.0),
+            min(max(one.total, 0.0) + one.total_half, 1.0),
         )
         for one in own
         if math.isfinite(one.total)
@@ -201,7 +210,7 @@ def _index_plot(number: int, name: str, own: Iterable[Index]) -> Plot:
     said = "; ".join(f"{row.name} {row.value:.2f}" for row in sorted(rows, key=lambda row: -row.value))
     return reaches(
         f"sobol-{number}", f"What the variance of {name} comes from", f"Total Sobol index of each parameter. {said}.", rows,
-        axis="share of the variance, interactions included",
+        axis="share of the variance, interactions included", said=lambda value: f"{value:.2g}",
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from sim.observe.explain import Explanation
 from sim.observe.objectives import Estimate
 from sim.observe.why import Attribution, Group, Unserved
 from sim.report.page import render
-from sim.report.view import Decision, Fate, Figure, Option, Status, View
+from sim.report.view import Break, Decision, Effect, Fate, Figure, Option, Sensitivity, Status, View
 
 _STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 
@@ -207,6 +207,41 @@ def _html(comparison: View) -> str:
 @pytest.fixture(name="compared")
 def _compared() -> Callable[..., View]:
     return comparison
+
+
+@pytest.fixture(name="large")
+def _large() -> View:
+    """Six options of 100,000 requests each, with 3,000 samples of 8 replicas."""
+    made = []
+    for place in range(6):
+        samples = drawn(0.7 + place, seed=place, requests=100_000)
+        lines = [
+            pd.DataFrame({"replication": 0, "t_s": np.arange(3_000.0), "deployment": "chat", "replica": replica, "waiting": replica,
+                          "running": np.arange(3_000) % 97, "kv_used": np.arange(3_000) % 1000, "kv_blocks": 1000})
+            for replica in range(8)
+        ]  # fmt: skip
+        samples.timeline = pd.concat(lines, ignore_index=True)
+        made.append(replace(elastic(f"option-{place}"), samples=samples))
+    return replace(comparison(), options=tuple(made))
+
+
+@pytest.fixture(name="studied")
+def _studied() -> View:
+    """A comparison with what studies of load and of parameters found."""
+    effects = (
+        Effect("prompt tokens", "0.8 x", "1.2 x", Figure(-0.05, 0.01), Figure(0.08, 0.02)),
+        Effect("load", "0.8 x", "1.2 x", Figure(-0.2, 0.05), Figure(0.9, 0.1)),
+    )
+    return replace(
+        comparison(),
+        sensitivity=(
+            Sensitivity("ttft_p99", Figure(0.7, 0.02), effects, "gpus-8", "chat", "One at a time, 6 replications."),
+        ),
+        breaks=(
+            Break("ttft_p99", 2.0, Figure(1.32, 0.05), 2.0, "gpus-8", "chat"),
+            Break("tpot_p99", 0.05, None, 2.0, "gpus-8", "chat"),
+        ),
+    )
 
 
 @pytest.fixture(name="run")

@@ -12,7 +12,11 @@ from pathlib import Path
 import pytest
 
 from sim.errors import ResultError
+from sim.report.assumptions import NOT_MODELLED
+from sim.report.format import METRICS
 from sim.report.page import render, write
+from sim.report.plot import DARK, LIGHT
+from sim.report.shell import style
 from sim.report.view import View
 
 HOSTILE = '<script>alert("x")</script>\'"&amp; $a^{$ _b javascript:'
@@ -113,10 +117,106 @@ def test_a_violation_is_marked_by_more_than_colour(html: str) -> None:
     assert "not decided" in words
 
 
-def test_it_stays_small_with_many_requests_and_options(compared: Callable[..., View]) -> None:
-    view = compared()
-    options = tuple(replace(view.options[0], name=f"option-{number}") for number in range(12))
-    assert len(render(replace(view, options=options)).encode()) < 2_000_000
+def test_it_stays_small_with_many_requests_and_options(large: View) -> None:
+    html = render(large)
+    assert len(html.encode()) < 2_500_000  # half of what a mail may hold
+    assert len(Elements(html).named("figure")) == 1 + 6 + 2 + 6 + 3 + 2 + 1  # causes .. cost: none is left out
+
+
+def test_a_manager_reads_answer_table_picture_and_risks_before_any_detail(html: str) -> None:
+    headings = re.findall(r"<h2[^>]*>([^<]*)</h2>", html)
+    assert headings[:3] == ["Options", "Cost and service", "What breaks first"]
+    assert headings[-4:] == ["All figures", "Assumptions", "Provenance", "Glossary"]
+    assert html.index("<h1>") < html.index('class="headline"') < html.index("<nav") < html.index("<h2")
+
+
+def test_the_contents_lead_to_every_section(html: str) -> None:
+    nav = html[html.index("<nav") : html.index("</nav>")]
+    assert re.findall(r'href="#([^"]+)">([^<]+)<', nav) == re.findall(r'<h2 id="([^"]+)">([^<]*)</h2>', html)
+
+
+def test_what_scrolls_is_reached_by_keyboard_and_has_a_name(html: str) -> None:
+    regions = [one for one in Elements(html).named("div") if (one.get("class") or "").startswith("scroll")]
+    assert len(regions) == html.count("<table") == html.count("<caption") > 3
+    assert all(one["tabindex"] == "0" and one["role"] == "region" and one["aria-label"] for one in regions)
+
+
+def test_numbers_of_the_table_are_those_of_the_result(comparison: View, html: str) -> None:
+    table = html[html.index('role="table"') : html.index("</table>")]
+    heads = re.findall(r'<th scope="col"[^>]*>([^<]*)', table)
+    named = {metric.title: name for name, metric in METRICS.items()}
+    seen = 0
+    for option, row in zip(comparison.options, re.findall(r"<tr role=\"row\">.*?</tr>", table)[-3:], strict=True):
+        cells = re.findall(r"<td.*?</td>", row)
+        assert option.name in row
+        assert len(cells) == len(heads) - 1
+        for head, cell in zip(heads[2:], cells[1:], strict=True):
+            figure = option.overall[named[head]]
+            shown = re.findall(r"[\d.]+", re.sub(r"<[^>]*>", " ", cell).replace(",", ""))
+            unit = re.search(r'data-label="[^"]*, ([^"]*)"', cell)
+            factor = {"ms": 1e3}.get(unit[1] if unit else "", 100.0 if "%" in cell else 1.0)
+            for text, known in zip(shown, (figure.value, figure.half_width), strict=True):
+                assert known is not None
+                last = 10.0 ** -len(text.partition(".")[2])
+                assert float(text) == pytest.approx(known * factor, abs=0.5001 * last), head
+            seen += 1
+    assert seen == 3 * 7
+
+
+def test_studies_of_load_and_parameters_are_shown_with_their_numbers(studied: View) -> None:
+    html = render(studied)
+    assert "What breaks first" in html
+    assert "gpus-8: p99 TTFT fails first, at 1.32 ± 0.05 times the load." in html
+    assert "not up to 2" in html
+    assert 'id="sensitivity"' in html
+    assert "Most: load by 900 ms; prompt tokens by 80 ms." in html
+    rows = [row for row in re.findall(r"<tr>.*?</tr>", html) if "0.8 x" in row]
+    cells = [re.findall(r">([^<>]+)<", row) for row in rows]
+    assert cells == [
+        ["load", "0.8 x", "-200 ±50", "1.2 x", "+900 ±100"],
+        ["prompt tokens", "0.8 x", "-50.0 ±10", "1.2 x", "+80.0 ±20"],
+    ]
+    assert "at what load each objective fails is not known" not in html
+
+
+def test_without_studies_it_says_that_no_other_load_was_tried(html: str) -> None:
+    assert "at what load each objective fails is not known" in html
+    assert 'id="sensitivity"' not in html
+
+
+def test_assumptions_name_profiles_warnings_and_what_is_not_modelled(comparison: View) -> None:
+    source = {"profile": "gb200/x/tp1", "profile_source": "predicted by roofline from the catalog"}
+    html = render(replace(comparison, manifest={"warm-up": "12 s", "deployments": {"chat": source}}))
+    assert "profile gb200/x/tp1, predicted, not measured" in html
+    assert "3 requests were still in the system" in html
+    assert "Requests of the first 12 s are left out" in html
+    text = " ".join((Path(__file__).parents[2] / "docs/engine.md").read_text(encoding="utf-8").split())
+    assert all(one.lower() in text.lower() for one in NOT_MODELLED)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_text_can_be_read_on_the_page_and_on_the_paper(colours: dict[str, str]) -> None:
+    """WCAG 2.2, 1.4.3: a contrast of 4.5 to 1."""
+    blocks = re.findall(r":root \{(.*?)\}", str(style()), re.DOTALL)
+    found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[0 if colours is LIGHT else 1]))
+    assert found.items() >= colours.items()
+    texts = ["ink", "muted", "good", "bad", "open", "link", *(f"s{number}" for number in range(8))]
+    for text in texts:
+        for ground in ("paper",) if re.fullmatch(r"s\d", text) else ("paper", "page"):  # pictures lie on paper
+            pair = sorted((_luminance(found[text]), _luminance(found[ground])))
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5, (text, ground)
+
+
+def test_shades_of_heat_step_away_from_the_paper_evenly() -> None:
+    for colours in (LIGHT, DARK):
+        away = [abs(_luminance(colours[f"h{step}"]) - _luminance(colours["paper"])) for step in range(1, 8)]
+        assert away == sorted(away)
 
 
 def test_the_same_view_gives_the_same_bytes(comparison: View, html: str) -> None:
