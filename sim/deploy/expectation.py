@@ -17,9 +17,9 @@ __all__ = ["PREFIX", "Expectation", "shown", "unit"]
 
 PREFIX = "twinfer.dev"
 _EXPECT = f"expect.{PREFIX}"
-_SHOWN = ("ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "slo_attainment", "goodput_rps")
-"""Of each workload; beside these every metric that it has an objective for."""
-_WHOLE = ("usd_per_hour", "gpu_hours")
+_SHOWN = ("throughput_rps", "ttft_p50", "ttft_p99", "tpot_p50", "tpot_p99", "slo_attainment", "goodput_rps")
+"""Of each workload, the load it was under first; beside these every metric that it has an objective for."""
+_WHOLE = ("usd_per_hour", "replicas_mean")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ def shown(metric: str, estimate: Estimate) -> str:
     digits = f"{estimate.value:.4g}"
     if estimate.half_width is None:
         return f"{digits}{of}, a single replication"
-    return f"{digits} +/- {estimate.half_width:.2g}{of}"
+    half_width = estimate.half_width if estimate.half_width > 1e-9 * abs(estimate.value) else 0.0  # less is rounding
+    return f"{digits} +/- {half_width:.2g}{of}"
 
 
 def unit(metric: str) -> str:
@@ -141,4 +142,4 @@ def unit(metric: str) -> str:
     head = metric.split("_", maxsplit=1)[0]
     if head in ("ttft", "tpot", "itl", "e2e", "queue"):
         return " s"
-    return {"usd_per_hour": " USD/h", "goodput_rps": " requests/s", "gpu_hours": " GPU hours"}.get(metric, "")
+    return {"usd_per_hour": " USD/h", "goodput_rps": " requests/s", "throughput_rps": " requests/s"}.get(metric, "")

@@ -114,6 +114,7 @@ def test_figures_without_a_result_do_as_well(scenario: Scenario) -> None:
 def test_figures_are_written_with_interval_and_unit() -> None:
     assert shown("ttft_p99", Estimate(1.23456, 0.0567, 6)) == "1.235 +/- 0.057 s"
     assert shown("slo_attainment", Estimate(0.991, 0.0, 6)) == "0.991 +/- 0"
+    assert shown("usd_per_hour", Estimate(27.52, 2.9e-15, 6)) == "27.52 +/- 0 USD/h"  # equal but for rounding
     assert shown("usd_per_hour", Estimate(27.52, None, 1)) == "27.52 USD/h, a single replication"
     assert shown("tpot_p99", Estimate(float("nan"), None, 1)) == "none"
 

@@ -360,14 +360,10 @@ def test_names_are_made_fit_for_kubernetes_and_two_that_become_one_are_refused()
     assert "chat-1-eu.yaml" in texts
     for document in documents(texts["chat-1-eu.yaml"]):
         validate(document)
-    texts = sim.deploy.files(
-        scenario(
-            "chat_capacity.yaml",
-            None,
-            options="{}",
-            deployments__chat="{name: prometheus-adapter, model: llama, pool: h100, autoscaler: {kind: hpa, metric: kv, target: 0.8, max: 2}}",
-        )
+    own = (
+        "{name: prometheus-adapter, model: llama, pool: h100, autoscaler: {kind: hpa, metric: kv, target: 0.8, max: 2}}"
     )
+    texts = sim.deploy.files(scenario("chat_capacity.yaml", None, options="{}", deployments__chat=own))
     assert len(texts) == 4  # none has taken another's place
     two = "[{name: chat 1, model: llama, pool: h100}, {name: Chat_1, model: llama, pool: h100}]"
     changes = {"options": "{}", "deployments": two, "workloads__chat__deployment": "chat 1"}
