@@ -14,7 +14,9 @@ import kubernetes_validate
 import yaml
 from kubernetes_validate import utils
 
-from tests.paths import DATA
+import sim
+from sim.config import Scenario
+from tests.paths import DATA, SCENARIOS
 
 VERSION = "1.34"
 CUSTOM = {
@@ -43,6 +45,25 @@ def documents(text: str) -> list[dict[str, Any]]:
         found
         for found in yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         if found is not None
+    ]
+
+
+def scenario(name: str, option: str | None = None, **changes: Any) -> Scenario:
+    """A shipped scenario with an option and changes by path."""
+    if name == "azure_replay.yaml":  # its trace has to be fetched
+        changes = {"workloads__chat__arrivals": "{preset: azure-2023-conv}", "run__duration": "1m"} | changes
+    found = sim.load(SCENARIOS / name, {key.replace("__", "."): value for key, value in changes.items()})
+    return found if option is None else found.with_option(option)
+
+
+def by_kind(texts: dict[str, str], kind: str) -> list[dict[str, Any]]:
+    """The documents of a kind."""
+    return [
+        one
+        for name, text in texts.items()
+        if name.endswith(".yaml")
+        for one in documents(text)
+        if one.get("kind") == kind
     ]
 
 
