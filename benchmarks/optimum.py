@@ -3,7 +3,7 @@
 synthetic   points with known means; normal figures, half of whose variance all points share. Truth: the means.
 resampled   200 configurations of benchmarks/optimum.yaml, each simulated N times; a repeat draws rows of that table with replacement,
             the same rows for all points. Truth: the means over the table, exactly.
-live        simulated anew with another seed in each repeat, on 24 of the configurations. Truth: 300 other replications of each.
+live        simulated anew with another seed in each repeat, on 24 of the configurations. Truth: 100 other replications of each.
 
 A repeat is right if the winner meets every objective in truth, and no point that does is cheaper, but for those it says are open.
 """
@@ -160,13 +160,20 @@ def line(seed: int, points: int = 24) -> tuple[list[tuple[float, float]], list[f
 
 
 def simulated(
-    points: Sequence[Mapping[str, Any]], replications: int, first: int = 0, jobs: int | None = None
+    points: Sequence[Mapping[str, Any]],
+    replications: int,
+    first: int = 0,
+    jobs: int | None = None,
+    store: Path | None = None,
 ) -> list[Figures]:
-    """Figures of points of the benchmark's scenario."""
+    """Figures of points of the benchmark's scenario. ``store``: a folder that keeps them."""
     import sim
     from sim.study import Study, Task
+    from sim.study.store import RunStore
 
-    study = Study(sim.load(PATH), jobs=jobs)
+    scenario = sim.load(PATH)
+    kept = None if store is None else RunStore.open(store, scenario.digest(), {"asked": {"replications": replications}})
+    study = Study(scenario, jobs=jobs, store=kept)
     found = []
     for outcome in study.evaluate([Task(point, first, replications) for point in points]):
         if outcome.figures is None:
@@ -212,8 +219,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["synthetic", "resampled", "live"])
     parser.add_argument("--repeats", type=int, default=None)
-    parser.add_argument("--table", type=int, default=40, help="replications of each of the 200 points (resampled)")
+    parser.add_argument("--table", type=int, default=20, help="replications of each of the 200 points (resampled)")
     parser.add_argument("--jobs", type=int, default=None)
+    parser.add_argument("--store", type=Path, default=None, help="a folder that keeps what was simulated")
     parser.add_argument("--out", type=Path, default=None, help="a JSON file for the figures")
     asked = parser.parse_args()
     found: dict[str, Any] = {}
@@ -235,7 +243,7 @@ def main() -> None:
     points = points_of(scenario.optimize.over)
     if "resampled" in asked.parts:
         begin = time.monotonic()
-        table = simulated(points, asked.table, jobs=asked.jobs)
+        table = simulated(points, asked.table, jobs=asked.jobs, store=asked.store)
         print(f"{len(points)} points simulated {asked.table} times in {time.monotonic() - begin:.0f} s", flush=True)
         for budget in (400, 2_000):
             repeats = [repeated(Resampled(table, s), Goal(budget=budget)) for s in range(asked.repeats or 1_000)]
@@ -250,12 +258,12 @@ def main() -> None:
         print(f"optimize: {optimum.sentence} {optimum.effort} {time.monotonic() - begin:.0f} s")
         found["optimize"] = {"same": optimum.winner in best, "spent": optimum.spent, "sentence": optimum.sentence}
     if "live" in asked.parts:
-        found["live"] = live(points, asked.repeats or 100, asked.jobs)
+        found["live"] = live(points, asked.repeats or 100, asked.jobs, asked.store)
     if asked.out is not None:
         asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 
-def live(points: Sequence[Mapping[str, Any]], repeats: int, jobs: int | None) -> dict[str, Any]:
+def live(points: Sequence[Mapping[str, Any]], repeats: int, jobs: int | None, store: Path | None) -> dict[str, Any]:
     """Repeats with seeds of their own."""
     import sim
 
@@ -266,7 +274,7 @@ def live(points: Sequence[Mapping[str, Any]], repeats: int, jobs: int | None) ->
         and point["deployments.chat.engine.max_num_seqs"] in (64, 256)
         and point["deployments.chat.engine.max_num_batched_tokens"] == 4096
     ]
-    table = simulated(few, 300, first=10_000, jobs=jobs)
+    table = simulated(few, 100, first=10_000, jobs=jobs, store=store)
     meets = [truth(figures) for figures in table]
     costs = [figures.estimate(COST).value for figures in table]
     over = {path: list(dict.fromkeys(point[path] for point in few)) for path in few[0]}

@@ -172,7 +172,8 @@ def _plot(found: Optimum, across: str, up: str) -> Plot:
 
 def _stairs(across: Sequence[float], up: Sequence[float], x_sign: float, y_sign: float) -> list[tuple[float, float]]:
     """The front of these two figures alone, as the corners of a line."""
-    best, corners = math.inf, []
+    best = math.inf
+    corners: list[tuple[float, float]] = []
     for x, y in sorted(zip(across, up, strict=True), key=lambda pair: (x_sign * pair[0], y_sign * pair[1])):
         if y_sign * y < best:
             if corners:
@@ -192,11 +193,12 @@ def _number(value: float) -> float | None:
 
 def _method(found: Optimum) -> str:
     goal = found.search.goal
+    dearer = f"{goal.tolerance * 100:g} %"
     text = (
-        f"Method {found.method}. All points saw the same requests, replication by replication. The chance that the winner misses "
-        f"an objective, or that a configuration that meets all of them and is cheaper by more than {goal.tolerance * 100:g} % was ruled out, "
-        f"is at most {100 * (1 - goal.confidence):g} % in all, however often the tests were looked at: evidence is a likelihood ratio that "
-        "may be looked at at any time, shared out among decisions by Bonferroni. Figures of a replication are taken as normal."
+        f"Method {found.method}. All points saw the same requests, replication by replication. The chance that the winner misses an "
+        f"objective, or that a configuration which meets all of them and is cheaper by more than {dearer} was ruled out, is at most "
+        f"{100 * (1 - goal.confidence):g} % in all, however often the tests were looked at: evidence is a likelihood ratio that may be "
+        "looked at at any time, shared out among decisions by Bonferroni. Figures of a replication are taken as normal."
     )
     if found.explored:
         text += " This holds of the finalists, which were simulated anew; the others were only explored."

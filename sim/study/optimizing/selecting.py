@@ -1,14 +1,16 @@
 """Ranking and selection over a finite set: the cheapest point that meets the objectives, nothing assumed of the others.
 
-Points are looked at from the cheapest up, as many replications each as it takes to tell whether it meets the objectives, until one does:
-what is not cheaper than that by more than the tolerance is never looked at. A point that is hard to tell waits until the easy
-ones are done.
+First one that does is sought, by halving the range of costs: where nothing seems to do, dearer ones are looked at, else cheaper ones. Then
+those that would be cheaper are ruled out, or take its place, the most promising first; what is not cheaper by more than the
+tolerance is never looked at. A point that is hard to tell waits until the easy ones are done. The order is a guess and may be wrong;
+what is decided does not depend on it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ __all__ = ["select"]
 
 _SLAB = 8
 """Points at a time: enough that workers are busy, and whatever their number, so that the answer does not depend on it."""
+_PROBES = 2  # points of a level of costs that are looked at to see whether it may do
 _PATIENCE = 16
 _GROWTH = 3
 
@@ -30,6 +33,7 @@ def select(search: Search) -> None:
     if search.random:  # an order of costs has to be found first
         search.run([(one, FIRST - one.replications) for one in search.candidates])
     near = _Neighbours(search)
+    _find_one(search, near)
     patience = _PATIENCE
     while search.left and (waiting := [one for one in search.open() if not search.hopeless(one)]):
         ready = [one for one in waiting if one.replications < patience]
@@ -39,26 +43,56 @@ def select(search: Search) -> None:
         search.run([(one, search.step(one, patience)) for one in near.ranked(ready)[:_SLAB]])
 
 
+def _find_one(search: Search, near: _Neighbours) -> None:
+    """Some point that meets the objectives, not much dearer than the best, if that is easily found."""
+    levels = _levels(search)
+    low, high = 0, len(levels) - 1
+    while low <= high and search.left:
+        middle = (low + high) // 2
+        probes = near.ranked(levels[middle])[:_PROBES]
+        search.run([(one, FIRST - one.replications) for one in probes])
+        if any(one.strain() < 0.0 for one in probes):
+            high = middle - 1
+        else:
+            low = middle + 1
+    for level in levels[low:]:
+        probes = near.ranked(level)[:_PROBES]
+        while search.left and search.winner is None:
+            ready = [one for one in probes if one.open and one.replications < _PATIENCE]
+            if not ready:
+                break
+            search.run([(one, search.step(one, _PATIENCE)) for one in ready])
+        if search.winner is not None or not search.left:
+            return
+
+
+def _levels(search: Search) -> list[list[Candidate]]:
+    """Candidates of the same cost, within the tolerance, from cheap to dear."""
+    known = [one for one in search.candidates if one.status != "failed" and not math.isnan(search.cost(one))]
+    known.sort(key=lambda one: (search.cost(one), one.number))
+    levels = [[one] for one in known[:1]]
+    for before, one in pairwise(known):
+        if search.cost(one) <= search.cost(before) * (1.0 + search.goal.tolerance):
+            levels[-1].append(one)
+        else:
+            levels.append([one])
+    return levels
+
+
 class _Neighbours:
-    """Of points that cost the same, those first whose neighbours do best."""
+    """How well points may do, from how well those beside them do."""
 
     def __init__(self, search: Search) -> None:
         self.search = search
         self.places = _coordinates([one.point for one in search.candidates])
 
     def ranked(self, ready: Sequence[Candidate]) -> list[Candidate]:
-        """From cheap to dear, from promising to hopeless."""
+        """From promising to hopeless; of equals the dearer first, as more is likelier to do."""
         seen = [one for one in self.search.candidates if one.figures is not None]
-        costs = {one.number: self.search.cost(one) for one in ready}
-        cheapest = min((cost for cost in costs.values() if not math.isnan(cost)), default=0.0)
-        # only of the cheapest it matters who is first
-        level = {number: cost <= cheapest * (1.0 + self.search.goal.tolerance) for number, cost in costs.items()}
 
         def key(one: Candidate) -> tuple[float, float, int]:
-            cost = costs[one.number]
-            if level[one.number]:
-                return (cheapest, self._strain(one, seen), one.number)
-            return (math.inf if math.isnan(cost) else cost, 0.0, one.number)
+            cost = self.search.cost(one)
+            return (self._strain(one, seen), math.inf if math.isnan(cost) else -cost, one.number)
 
         return sorted(ready, key=key)
 
