@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sim.errors import ResultError
 from sim.observe.store import plain, read_json, text
+from sim.observe.words import called
 from sim.study.sensitivity.breaks import Crossing
 from sim.study.sensitivity.doubt import NOBODY, Share
 from sim.study.sensitivity.sobol import Index, Spread
@@ -81,17 +82,8 @@ class SensitivityResult:
     @property
     def summary(self) -> tuple[str, ...]:
         """What was found, a sentence each."""
-        return tuple(
-            filter(
-                None,
-                (
-                    _of_breaks(self.crossings),
-                    _of_effects(self.effects),
-                    _of_margins(self.margins),
-                    *_of_shares(self.shares),
-                ),
-            )
-        )
+        found = [_of_breaks(self.crossings), _of_effects(self.effects), *_of_indices(self.indices)]
+        return tuple(sentence for sentence in (*found, _of_margins(self.margins), *_of_shares(self.shares)) if sentence)
 
     def to_json(self) -> dict[str, Any]:
         """As a mapping fit for JSON."""
@@ -199,6 +191,17 @@ def _rows(kind: type[_Row], saved: Sequence[dict[str, Any]]) -> tuple[_Row, ...]
 # --- in words
 
 
+def _named(found: Crossing, several: bool) -> str:
+    """'p99 TTFT', of several workloads 'p99 TTFT of chat'; a limit by its name."""
+    if found.kind != "objective":
+        return found.name
+    return f"{called(found.metric)} of {found.workload}" if several and found.workload else called(found.metric)
+
+
+def _several(found: Sequence[Crossing | Effect]) -> bool:
+    return len({one.workload for one in found if one.workload}) > 1
+
+
 def _times(crossing: Crossing) -> str:
     """'1.43x (1.38 to 1.49)'."""
     if crossing.at is None:
@@ -210,38 +213,48 @@ def _times(crossing: Crossing) -> str:
 
 
 def _of_breaks(crossings: Sequence[Crossing]) -> str:
+    several = _several(crossings)
     objectives = [crossing for crossing in crossings if crossing.kind == "objective"]
     found = [crossing for crossing in objectives if crossing.at is not None]
-    first = next((crossing for crossing in objectives), None)
-    if first is None:
+    if not objectives:
         return ""
     if not found:
+        first = objectives[0]
         if first.beyond:
             return f"No objective is sure to fail up to {first.tried:.3g} times today's load."
-        return f"{first.name} fails in some replications even at {first.least:.3g} times today's load."
+        return f"{_named(first, several)} fails in some replications even at {first.least:.3g} times today's load."
     first = found[0]
-    sentence = f"Breaks at {_times(first)} of today's load: {first.name} first"
-    if first.first < len(first.each):
+    sentence = f"Breaks at {_times(first)} of today's load: {_named(first, several)} first"
+    if len(found) > 1 and first.first < len(first.each):
         sentence += f" (in {first.first} of {len(first.each)} replications)"
-    rest = [f"{crossing.name} at {_times(crossing)}" for crossing in found[1:]]
-    kept = [f"{c.name} holds up to {c.tried:.3g}x or more" for c in objectives if c.at is None and c.beyond]
-    limits = [f"{c.name} at {_times(c)}" for c in crossings if c.kind == "limit" and c.at is not None]
-    for part in (rest, kept, limits):
-        if part:
-            sentence += f"; {', '.join(part)}"
-    return f"{sentence}."
+    parts = [f"then {_named(crossing, several)} at {_times(crossing)}" for crossing in found[1:]]
+    parts += [
+        f"{_named(c, several)} holds up to {c.tried:.3g}x or more" for c in objectives if c.at is None and c.beyond
+    ]
+    parts += [f"{c.name} at {_times(c)}" for c in crossings if c.kind == "limit" and c.at is not None]
+    return f"{'; '.join([sentence, *parts])}."
 
 
 def _of_effects(effects: Sequence[Effect]) -> str:
-    lost = list(dict.fromkeys(f"{effect.label} {effect.value}" for effect in effects if effect.kept is False))
-    kept = [effect for effect in effects if effect.kept is not None]
-    if not kept:
+    judged = [effect for effect in effects if effect.kept is not None]
+    if not judged:
         return ""
-    return (
-        f"Alone, {', '.join(lost)} would break an objective."
-        if lost
-        else "No single change that was tried breaks an objective."
-    )
+    broken = list(dict.fromkeys(f"{effect.label} {effect.value}" for effect in judged if effect.kept is False))
+    if not broken:
+        return "No single change that was tried breaks an objective."
+    return f"An objective is missed, on the mean, with {' or '.join(broken)} alone."
+
+
+def _of_indices(indices: Sequence[Index]) -> list[str]:
+    answer = []
+    several = len({index.workload for index in indices}) > 1
+    for workload, metric in dict.fromkeys((index.workload, index.metric) for index in indices):
+        own = [i for i in indices if (i.workload, i.metric) == (workload, metric) and not math.isnan(i.total)]
+        if own:
+            name = f"{called(metric)} of {workload}" if several and workload else called(metric)
+            most = ", ".join(f"{index.label} {max(index.total, 0.0):.0%}" for index in own[:3])
+            answer.append(f"Of the variance of {name} over these ranges depend on {most}.")
+    return answer
 
 
 def _of_margins(margins: Sequence[Crossing]) -> str:
@@ -249,22 +262,22 @@ def _of_margins(margins: Sequence[Crossing]) -> str:
     if not found:
         holds = next((margin for margin in margins if margin.beyond), None)
         return f"Objectives hold with step times {holds.tried:.3g}x what the profile says." if holds else ""
-    first = found[0]
-    return f"Step times may be {_times(first)} of what the profile says before {first.name} is missed."
+    name = _named(found[0], _several(margins))
+    return f"Step times may be {_times(found[0])} of what the profile says before {name} is missed."
 
 
 def _of_shares(shares: Sequence[Share]) -> list[str]:
     answer = []
     for share in shares:
         if not share.metric and share.nominal:
-            who = (
-                "no option keeps all objectives"
-                if share.option == NOBODY
-                else f"{share.option} stays the cheapest that keeps all objectives"
-            )
-            answer.append(
-                f"Over the doubt of the profiles, {who} in {share.held} of {share.draws} draws ({share.low:.0%} to {share.high:.0%})."
-            )
-    weak = [s for s in shares if s.metric and s.nominal and s.held < s.draws]
-    answer += [f"{s.option + ': ' if s.option else ''}{s.metric} is kept in {s.held} of {s.draws} draws." for s in weak]
-    return answer
+            keeps = "no option keeps all objectives"
+            if share.option != NOBODY:
+                keeps = f"{share.option} stays the cheapest that keeps all objectives"
+            odds = f"{share.held} of {share.draws} draws ({share.low:.0%} to {share.high:.0%})"
+            answer.append(f"Over the doubt of the profiles, {keeps} in {odds}.")
+    weak = [share for share in shares if share.metric and share.nominal and share.held < share.draws]
+    return answer + [
+        f"{share.option + ': ' if share.option else ''}{called(share.metric)} is kept in {share.held} of {share.draws} draws"
+        " from the doubt of the profiles."
+        for share in weak
+    ]

@@ -70,7 +70,7 @@ def indices(values: npt.ArrayLike, confidence: float = 0.95, resamples: int = 10
     if variance <= (1e-12 * np.abs(ends).max()) ** 2:
         return Indices(nothing, nothing, nothing, nothing, 0.0)
     # the estimator of first order has less spread about a mean of 0
-    centred = table - ends.mean()
+    centred = table - table.mean()
     first, total = _shares(centred)
     from statistics import NormalDist
 

@@ -207,7 +207,7 @@ def _doubt(
         for placed in build(scenario.with_changes(point)).deployments
     }
     notes = [
-        f"Profile {name} says nothing of its doubt, so nothing is drawn from it; what `twinfer calibrate` measures does."
+        f"Profile {name} says nothing of its doubt, so nothing is drawn from it; what twinfer calibrate measures does."
         for name, doubtful in profiles.items()
         if not doubtful
     ]
