@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from sim.report.timeline.lives import Life
 from sim.report.timeline.moments import Moments
 from sim.report.timeline.picture import draw as picture
 from sim.report.timeline.trace import Trace
+from tests.paths import ROOT
 
 SMALL = """\
 run: {requests: 60, warmup: 0, replications: 2, seed: 5, steps: true}
@@ -315,3 +317,10 @@ def test_faults_are_a_line(
     assert message in said
     assert "Traceback" not in said
     assert not list(tmp_path.rglob("*.pftrace"))
+
+
+def test_the_page_on_timelines_does_what_it_says() -> None:
+    (block,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "docs" / "timeline.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    exec(compile(block, "docs/timeline.md", "exec"), {})

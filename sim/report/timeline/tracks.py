@@ -94,7 +94,7 @@ def _fleet(trace: Trace, group: Track, moments: Moments, line: Line) -> None:
 
 
 def _in_flight(trace: Trace, group: Track, moments: Moments, name: str) -> None:
-    """Requests that have come and have not ended."""
+    """Requests that have come and have not ended, from the first moment of the stretch to its last."""
     import pyarrow.compute as pc
 
     table = moments.requests
@@ -105,7 +105,8 @@ def _in_flight(trace: Trace, group: Track, moments: Moments, name: str) -> None:
     number = 0
     for when, change in sorted(changes):
         number += change
-        series[max(when, moments.start)] = number
+        if when <= moments.stop:
+            series[max(when, moments.start)] = number
     track = trace.counter("requests in flight", group, "requests", f"{name} in flight")
     _count(trace, track, list(series.items()))
 
@@ -179,15 +180,17 @@ def _phases(row: Mapping[str, Any], end: float) -> Iterator[tuple[str, float, fl
 
 def _life(trace: Trace, track: Track, moments: Moments, life: Life) -> None:
     for period in life.periods(moments.end):
-        if period.begin <= moments.stop and period.end >= moments.start:
-            _period(trace, track, period)
+        _period(trace, track, moments, period)
 
 
-def _period(trace: Trace, track: Track, period: Period) -> None:
-    trace.begin(track, period.begin, period.name, "life")
-    for part in period.parts:
-        _period(trace, track, part)
-    trace.end(track, period.end)
+def _period(trace: Trace, track: Track, moments: Moments, period: Period) -> None:
+    """As much of it as lies in the stretch: it may be much longer."""
+    begin, end = max(period.begin, moments.start), min(period.end, moments.stop)
+    if begin < end:
+        trace.begin(track, begin, period.name, "life")
+        for part in period.parts:
+            _period(trace, track, moments, part)
+        trace.end(track, end)
 
 
 def _steps(trace: Trace, track: Track, columns: Mapping[str, list[Any]], flows: Flows) -> None:
