@@ -222,7 +222,7 @@ def _curve(found: SweepResult, ran: Sequence[Outcome], path: str, column: Column
 
 
 def _heat(found: SweepResult, ran: Sequence[Outcome], across: str, down: str, column: Column) -> Plot | None:
-    """None if the points are no grid, or the figure is nowhere above 0."""
+    """None if the points are no grid, or the figure is the same everywhere."""
     from sim.report.charts import CELLS, heat
 
     places = {str(o.point[across]): amount(o.point[across]) or 0.0 for o in ran}
@@ -239,7 +239,7 @@ def _heat(found: SweepResult, ran: Sequence[Outcome], across: str, down: str, co
             row, at = rows.index(str(outcome.point[down])), x.index(places[str(outcome.point[across])])
             values[row][at] = estimate.value
     known = [value for row in values for value in row if value > 0.0]
-    if not known:
+    if not known or max(known) - min(known) < 1e-6 * max(known):
         return None
     names = short_paths(found.paths)
     inner = [(low + high) / 2.0 for low, high in pairwise(x)]

@@ -194,7 +194,7 @@ class SweepResult:
 
         def rank(outcome: Outcome) -> tuple[int, float]:
             price = outcome.figures.estimate("usd_per_hour").value if outcome.figures is not None else 0.0
-            return STATUSES.index(outcome.status), price
+            return STATUSES.index(outcome.status), round(price, 6)  # sums of the same prices differ in the last digits
 
         return sorted(self.outcomes, key=rank)
 
