@@ -78,7 +78,7 @@ def objective(view: View, fate: Fate) -> str:
 
 
 def target(fate: Fate) -> str:
-    """``2 s``, ``50 ms``: the limit as one would write it."""
+    """``2 s``, ``50 ms``: the limit as one would write it; nothing breaks the line."""
     unit = unit_for(fate.metric, [fate.target])
     return f"{fate.target * unit.factor:,.6g}{unit.suffix or _unit(unit)}"
 

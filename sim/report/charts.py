@@ -210,8 +210,8 @@ def tornado(name: str, title: str, description: str, bars: Sequence[Bar], *, axi
                 (bar.at_low, bar.half_low, bar.low, "s1", "////"),
                 (bar.at_high, bar.half_high, bar.high, "s0", None),
             )
-            # both to one side: one above the other, or the shorter would be hidden
-            beside = bar.at_low * bar.at_high > 0.0
+            # both to one side, or none moved at all: one above the other, or one would be hidden
+            beside = bar.at_low * bar.at_high >= 0.0
             for place, (change, half, text, colour, hatch) in enumerate(sides):
                 if not np.isfinite(change):
                     continue

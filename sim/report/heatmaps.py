@@ -60,6 +60,8 @@ def _outside(view: View) -> Iterator[Plot]:
             "" if not (late > 0).any() else f", most around {_short(middles[int(np.nanargmax(late))] / scale)} {unit}"
         )
         said.append(f"{name} {total:.1%}{worst}")
+    if not (shares >= _SHARES[0]).any():
+        return
     yield heat(
         f"{PREFIX}outside",
         "Requests outside their objectives, by time of arrival",

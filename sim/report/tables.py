@@ -30,6 +30,10 @@ def reading(view: View) -> Iterator[str]:
     found = {fate.status for option in view.options for fate in option.fates}
     if "misses" in found:
         yield "✗ misses its objective. "
+    if any(
+        fate.status == "misses" and fate.figure.value <= fate.target for option in view.options for fate in option.fates
+    ):
+        yield "A figure within its limit is missed where too many requests were not served: they count as later than any limit. "
     if "undecided" in found:
         yield "? the interval holds the objective, so more replications are needed to decide."
 
@@ -37,8 +41,10 @@ def reading(view: View) -> Iterator[str]:
 def options_table(view: View) -> Markup:
     """A row an option: whether it meets its objectives, its price, the figures that decide."""
     many = len(view.workloads) > 1
-    columns = sorted({*COLUMNS, *_telling(view), *(name for _, name in view.targets())}, key=_place)
-    columns = [name for name in columns if name != "usd_per_hour"]
+    asked = {name for _, name in view.targets() if name != "usd_per_hour"}
+    families = {name.partition("_")[0] for name in asked if metric(name).unit == "time"}
+    usual = {name for name in COLUMNS if name.partition("_")[0] not in families}
+    columns = sorted(usual | asked | {*_telling(view)}, key=_place)
     columns = [name for name in columns if any(name in figures for _, figures in _groups(view))]
     units = _units(view, columns)
     judged, priced = bool(view.targets()), any("usd_per_hour" in option.overall for option in view.options)
@@ -50,10 +56,14 @@ def options_table(view: View) -> Markup:
     rows: list[Markup] = []
     if judged and not many:
         limits = [
-            _td(f"≤ {target(targets[name])}" if name in targets else "", _data_label(name, units)) for name in columns
+            _td(f"≤\u00a0{target(targets[name])}" if name in targets else "", _data_label(name, units))
+            for name in columns
         ]
         budget = targets.get("usd_per_hour")
-        blank = [_td("", "objectives"), *([_td(f"≤ {target(budget)}" if budget else "", "Price")] if priced else [])]
+        blank = [
+            _td("", "objectives"),
+            *([_td(f"≤\u00a0{target(budget)}" if budget else "", "Price")] if priced else []),
+        ]
         rows.append(_row(_th("objective"), *blank, *limits, class_="target"))
     for option in view.options:
         best = option.name == view.winner and len(view.options) > 1
@@ -149,10 +159,10 @@ def _status(option: Option, workload: str | None = None) -> Markup | None:
 
 def _price(option: Option) -> Markup:
     figure = option.overall.get("usd_per_hour")
-    unit = Unit("$/h")
     if figure is None:
-        return _td(unit.value(None), "Price, $/h")
-    return _td(_marked(option.fate(None, "usd_per_hour"), f"{figure.value:,.2f}", unit, figure), "Price, $/h")
+        return _td(Unit("$/h").value(None), "Price, $/h")
+    half = f"±{figure.half_width:,.2f}" if figure.half_width and figure.half_width >= 0.005 else ""
+    return _td(_marked(option.fate(None, "usd_per_hour"), f"{figure.value:,.2f}", half), "Price, $/h")
 
 
 def _cell(option: Option, workload: str | None, name: str, units: Mapping[str, Unit]) -> Markup:
@@ -162,13 +172,15 @@ def _cell(option: Option, workload: str | None, name: str, units: Mapping[str, U
         return _td(unit.value(None), _data_label(name, units))
     # of several workloads each has limits of its own, which stand below
     fate = option.fate(workload, name)
-    limit = tag("span", f"≤ {target(fate)}", class_="half") if fate is not None and len(option.workloads) > 1 else None
-    return _td([_marked(fate, unit.value(figure.value), unit, figure), limit], _data_label(name, units))
-
-
-def _marked(fate: Fate | None, text: str, unit: Unit, figure: Figure) -> list[Content]:
-    """The value, with a mark unless it is as it should be, over its half-width."""
+    limit = (
+        tag("span", f"≤\u00a0{target(fate)}", class_="half") if fate is not None and len(option.workloads) > 1 else None
+    )
     half = unit.half_width(figure.half_width, figure.value)
+    return _td([_marked(fate, unit.value(figure.value), half), limit], _data_label(name, units))
+
+
+def _marked(fate: Fate | None, text: str, half: str) -> list[Content]:
+    """The value, with a mark unless it is as it should be, over its half-width."""
     value: Content = text
     if fate is not None:
         mark = "" if fate.status == "meets" else f"\u00a0{MARKS[fate.status].strip()}"

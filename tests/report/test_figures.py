@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sim.report.curves import POINTS, distribution, over_time
+from sim.report.charts import CELLS
+from sim.report.curves import POINTS, distribution, front, latency_grids, over_time, ratio_over_time
 from sim.report.figures import DARK, LIGHT, draw
 from sim.report.view import View
 
@@ -105,3 +106,28 @@ def test_names_of_options_that_cost_and_serve_alike_are_not_written_over_each_ot
     assert len(heights) == count
     if count < 15:  # more have no room beside one point
         assert min(np.diff(heights)) >= 11
+
+
+def test_no_option_on_the_front_is_beaten_and_every_other_is() -> None:
+    points = [(1.0, 0.5), (2.0, 0.9), (2.0, 0.8), (3.0, 0.9), (4.0, 1.0), (0.5, 0.1)]
+    assert front(points) == [5, 0, 1, 4]
+
+
+def test_a_grid_counts_every_request_that_was_served_once() -> None:
+    generator = np.random.default_rng(5)
+    at, took = generator.uniform(0.0, 100.0, 5_000), generator.lognormal(0.0, 1.0, 5_000)
+    took[:100] = np.nan
+    grids = latency_grids([(at, took), (at[:50], took[:50])])
+    assert grids is not None
+    assert [grid.values.sum() for grid in grids] == [4_900, 0]
+    assert grids[0].values.size <= CELLS
+    late = (at >= at[100:].max() / 2.0) & np.isfinite(took)
+    assert grids[0].values[:, 30:].sum() == late.sum()  # 60 stretches of the last arrival
+    assert latency_grids([(at, np.full(5_000, np.nan))]) is None
+
+
+def test_a_ratio_over_time_is_of_sums() -> None:
+    timeline = pd.DataFrame({"t_s": [0.0, 0.0, 5.0], "kv_used": [10, 30, 8], "kv_blocks": [100, 100, 10]})
+    ratio = ratio_over_time(timeline, "kv_used", "kv_blocks", np.array([0.0, 4.0, 6.0, 8.0]))
+    assert ratio[:2].tolist() == [0.2, 0.8]
+    assert np.isnan(ratio[2])

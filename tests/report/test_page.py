@@ -17,7 +17,7 @@ from sim.report.format import METRICS
 from sim.report.page import render, write
 from sim.report.plot import DARK, LIGHT
 from sim.report.shell import style
-from sim.report.view import View
+from sim.report.view import Figure, View
 
 HOSTILE = '<script>alert("x")</script>\'"&amp; $a^{$ _b javascript:'
 
@@ -160,7 +160,14 @@ def test_numbers_of_the_table_are_those_of_the_result(comparison: View, html: st
                 last = 10.0 ** -len(text.partition(".")[2])
                 assert float(text) == pytest.approx(known * factor, abs=0.5001 * last), head
             seen += 1
-    assert seen == 3 * 7
+    assert seen == 3 * 7  # price, TTFT, TPOT, goodput, SLO, GPU, tokens
+
+
+def test_a_figure_within_its_limit_that_is_missed_is_explained(comparison: View, html: str) -> None:
+    missed, *others = comparison.options
+    lost = replace(missed, fates=tuple(replace(fate, figure=Figure(1.0, 0.1)) for fate in missed.fates))
+    assert "too many requests were not served" in render(replace(comparison, options=(lost, *others)))
+    assert "too many requests were not served" not in html
 
 
 def test_studies_of_load_and_parameters_are_shown_with_their_numbers(studied: View) -> None:

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from sim.cli.tables import show_comparison, show_run
-from sim.observe import Result, load
+from sim.observe import Result, WorkloadFacts, load
 from sim.report.log import ResultLog
 from sim.report.page import render
 from sim.report.reading import view_of
@@ -153,6 +153,16 @@ def test_the_terminal_says_why_in_a_line_for_each_missed_objective(elastic: View
         "why  hpa misses as replicas start.",
         "why  chat was limited for 30% of the time.",
     ]
+
+
+def test_what_kept_its_objectives_is_counted_by_when_it_came() -> None:
+    """Ten requests a second apart, the last four late: of the last two fifths none kept the limit of 0.5 s."""
+    workload = WorkloadFacts("chat", "llama", "default", {"ttft_p99": 0.5})
+    rows = [making.request(float(at), at, at + (0.1 if at < 6 else 0.9), at + 1.0) for at in range(10)]
+    found = Result(making.scenario(), [making.record(rows, workloads=(workload,))])
+    (kept,) = found.course.kept
+    assert (kept.workload, kept.end, sum(kept.came), sum(kept.kept)) == ("chat", 9.0, 10, 6)
+    assert [place for place, count in enumerate(kept.kept) if count] == [int(at / 9.0 * 60.0) for at in range(6)]
 
 
 def test_a_saved_result_gives_the_same_page(tmp_path: Path) -> None:
