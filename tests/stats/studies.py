@@ -259,7 +259,7 @@ STUDIES = [
         0.95,
         _rows(_waits(0.7), (10, 1_000), lambda x: quantile_interval(list(x), 0.99).holds(_LATE)),
         2_000,
-        0.75,
+        0.70,
     ),
     Study(
         "quantile_interval",

@@ -54,6 +54,12 @@ def test_overlapping_batches_are_all_the_stretches(seed: int, n: int, batches: i
     assert found.interval.mean == pytest.approx(series.mean())
 
 
+def test_overlapping_batches_have_half_as_many_degrees_of_freedom_again() -> None:
+    """60 values, 20 at a time: 1.5 (60 / 20 - 1) = 3, and t(0.975, 3) = 3.182 (Abramowitz & Stegun, table 26.10)."""
+    found = overlapping_batch_means(np.random.default_rng(6).normal(0.0, 1.0, 60), 3)
+    assert found.interval.half_width / math.sqrt(found.variance / 60) == pytest.approx(3.182, abs=1e-3)
+
+
 @pytest.mark.parametrize("method", [batch_means, overlapping_batch_means])
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9])
 def test_the_variance_of_ar1_is_found(method, phi: float) -> None:  # type: ignore[no-untyped-def]
