@@ -83,7 +83,7 @@ def points(over: Mapping[str, Dimension], method: str = "grid", count: int | Non
     if count is None:
         raise ConfigError([Problem(f"method {method} needs to know how many", "points")])
     if not 1 <= count <= _MOST:
-        raise ConfigError([Problem(f"{shown(count)} is not a whole number from 1 to {_MOST:,}", "points")])
+        raise ConfigError([Problem(f"{count} is not a whole number from 1 to {_MOST:,}", "points")])
     shares = _shares(method, len(over), count, seed)
     return _once(
         [{path: one.at(share) for (path, one), share in zip(over.items(), row, strict=True)} for row in shares]

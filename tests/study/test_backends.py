@@ -60,10 +60,10 @@ def fatal(task: int) -> int:
 
 
 @pytest.fixture
-def pool() -> Iterator[Pool]:
+def pool() -> Pool:
     made = Pool(2)
     made.start()
-    yield made
+    return made
 
 
 def test_a_task_that_kills_its_worker_is_told_from_its_neighbours(pool: Pool) -> None:
@@ -129,7 +129,9 @@ def perform_or_die(job):  # type: ignore[no-untyped-def]
 
 
 def test_an_unknown_backend_names_the_nearest() -> None:
-    with pytest.raises(TwinferError, match=r"^backend: 'dusk' is not one of loky, ray, dask \(did you mean 'dask'\?\)$"):
+    with pytest.raises(
+        TwinferError, match=r"^backend: 'dusk' is not one of loky, ray, dask \(did you mean 'dask'\?\)$"
+    ):
         Pool(2, "dusk")
 
 
