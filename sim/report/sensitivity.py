@@ -153,7 +153,7 @@ def _crossings(crossings: Iterable[Crossing], along: str) -> list[Content]:
             said.append(f"{name} at {text}")
         elif one.beyond:
             reach.append(Reach(name, one.tried, one.tried, one.tried, open=True))
-            text = f"not in {one.beyond} of {len(one.each)} replications, up to {one.tried:.2f}"
+            text = f"in {len(one.each) - one.beyond} of {len(one.each)} replications, up to {one.tried:.2f}"
             said.append(f"{name} {text}")
         else:
             text = f"below {one.least:.2f} in {one.below} of {len(one.each)} replications"

@@ -241,7 +241,7 @@ def _of_effects(effects: Sequence[Effect]) -> str:
         return ""
     broken = list(dict.fromkeys(f"{effect.label} {effect.value}" for effect in judged if effect.kept is False))
     if not broken:
-        return "No single change that was tried breaks an objective."
+        return "No single change that was tried breaks an objective on the mean."
     return f"An objective is missed, on the mean, with {' or '.join(broken)} alone."
 
 
