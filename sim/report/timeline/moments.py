@@ -64,6 +64,14 @@ class Moments:
         return self._overlapping(table, table["t_s"], table["t_s"])
 
     @cached_property
+    def period(self) -> float:
+        """Seconds between samples; infinite if there are not two."""
+        import numpy as np
+
+        between = np.diff(np.unique(self._table("timeline")["t_s"].to_numpy()))
+        return float(between.min(initial=math.inf))
+
+    @cached_property
     def events(self) -> list[dict[str, Any]]:
         """Decisions and incidents in order of time (:data:`sim.observe.tables.EVENTS`), but for requests that were turned away."""
         return [row for row in self.history if row["kind"] != "reject" and self.start <= row["t_s"] <= self.stop]

@@ -57,7 +57,7 @@ def draw(moments: Moments) -> Plot:
         colours: Colours = axes[-1]  # type: ignore[assignment]
         shown: list[Axes] = list(axes[:-1])  # type: ignore[arg-type]
         for axis, panel in zip(shown, panels, strict=False):
-            _paint(axis, panel, names, at / scale, colours)
+            _paint(axis, panel, names, at / scale, colours, named=axis is shown[0])
         if rows:
             _paint_marks(shown[-1], rows, scale, colours)
         shown[-1].set_xlim(start / scale, stop / scale)
@@ -79,8 +79,8 @@ def _panels(moments: Moments, names: list[str], at: Floats) -> Iterator[_Series]
     yield _Series("requests in flight", {name: _in_flight(moments, name, at) for name in names})
     sampled = {name: own for name in names if len(own := _of(moments.samples, name))}
     if sampled:
-        waiting = {name: _sampled(own, at, "waiting") for name, own in sampled.items()}
-        used = {name: _sampled(own, at, "kv_used", "kv_blocks") for name, own in sampled.items()}
+        waiting = {name: _sampled(own, moments, at, "waiting") for name, own in sampled.items()}
+        used = {name: _sampled(own, moments, at, "kv_used", "kv_blocks") for name, own in sampled.items()}
         yield _Series("waiting in engines", waiting)
         yield _Series("KV cache in use", used, share=True)
     steps = {name: own for name in names if len(own := _of(moments.steps, name))}
@@ -91,11 +91,11 @@ def _panels(moments: Moments, names: list[str], at: Floats) -> Iterator[_Series]
         yield _Series("replicas ready", ready)
 
 
-def _paint(axis: Axes, panel: _Series, names: list[str], x: Floats, colours: Colours) -> None:
+def _paint(axis: Axes, panel: _Series, names: list[str], x: Floats, colours: Colours, *, named: bool) -> None:
     for place, name in enumerate(names):
         if name in panel.lines:
             style = line(place, colours) | {"linewidth": 1.3}
-            axis.plot(x, panel.lines[name], label=short(name), drawstyle="steps-post", **style)
+            axis.plot(x, panel.lines[name], label=short(name) if named else None, drawstyle="steps-post", **style)
             if len(panel.lines) == 1:
                 axis.fill_between(x, panel.lines[name], step="post", color=style["color"], alpha=0.15, linewidth=0)
     highest = max(float(np.nanmax(values, initial=0.0)) for values in panel.lines.values())
@@ -147,14 +147,15 @@ def _in_flight(moments: Moments, name: str, at: Floats) -> Floats:
     return (np.searchsorted(came, at, "right") - np.searchsorted(left, at, "right")).astype(np.float64)
 
 
-def _sampled(samples: pa.Table, at: Floats, column: str, over: str | None = None) -> Floats:
-    """Sums over replicas at the sample before each moment, as a share of ``over`` if given; NaN where nothing was sampled."""
+def _sampled(samples: pa.Table, moments: Moments, at: Floats, column: str, over: str | None = None) -> Floats:
+    """Sums over replicas at the sample before each moment, as a share of ``over`` if given; 0 where no replica was there."""
     times, place = np.unique(_floats(samples["t_s"]), return_inverse=True)
     values: Floats = np.bincount(place, _floats(samples[column])).astype(np.float64)
     if over is not None:
         values /= np.bincount(place, _floats(samples[over]))
     where = np.searchsorted(times, at, "right") - 1
-    return np.where(where >= 0, values[np.maximum(where, 0)], np.nan)
+    there = (where >= 0) & (at - times[where] < 1.5 * moments.period)
+    return np.where(there, values[where], 0.0)
 
 
 def _batch(steps: pa.Table, at: Floats) -> Floats:

@@ -51,7 +51,7 @@ def draw(moments: Moments, most: int) -> Trace:
             _life(trace, track, moments, known[key])
             if key in steps:
                 _steps(trace, trace.track("steps", track), steps[key], flows)
-            states = _states_in_steps(steps[key]) if key in steps else _states_sampled(samples.get(key))
+            states = _states_in_steps(steps[key]) if key in steps else _states_sampled(samples.get(key), moments)
             for column, series in states.items():
                 title, unit = _STATES[column]
                 _count(trace, trace.counter(title, track, unit, f"{name} {title}"), series)
@@ -221,10 +221,13 @@ def _states_in_steps(columns: Mapping[str, list[Any]]) -> dict[str, list[tuple[f
     return found
 
 
-def _states_sampled(columns: Mapping[str, list[Any]] | None) -> dict[str, list[tuple[float, int]]]:
+def _states_sampled(columns: Mapping[str, list[Any]] | None, moments: Moments) -> dict[str, list[tuple[float, int]]]:
+    """At each sample, and nothing once the replica is not sampled any more."""
     if columns is None:
         return {}
-    return {column: list(zip(columns["t_s"], columns[column], strict=True)) for column in _STATES}
+    after = columns["t_s"][-1] + moments.period
+    end = [(after, 0)] if after <= min(moments.end, moments.stop) else []
+    return {column: [*zip(columns["t_s"], columns[column], strict=True), *end] for column in _STATES}
 
 
 def _count(trace: Trace, track: Track, series: list[tuple[float, int]]) -> None:
