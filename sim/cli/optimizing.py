@@ -10,9 +10,8 @@ import typer
 
 from sim.cli.console import note, print_json, progress, stdout
 from sim.cli.deploying import Flavour
-from sim.cli.options import Check, Jobs, Json, Out, Quiet, ScenarioFile, Seed, Set, overrides
+from sim.cli.options import Check, Jobs, Json, Out, Quiet, ScenarioFile, Seed, Set, over_of, overrides
 from sim.cli.sensing import Backend
-from sim.cli.sensing import _over as ranges
 from sim.errors import ResultError
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def optimize(
         typer.Option(
             "--over",
             metavar="PATH=VALUES",
-            help="What may be chosen: deployments.chat.replicas=1..12, or a list [a, b]. Repeatable. By default what the scenario's "
+            help="What may be chosen: deployments.chat.replicas=1..12, or a,b,c. Repeatable. By default what the scenario's "
             "section optimize says.",
             show_default=False,
         ),
@@ -127,7 +126,7 @@ def optimize(
     with progress(quiet=quiet) as show:
         found = search(
             scenario,
-            over=ranges(over) if over else None,
+            over=over_of(over),
             method=None if method is None else method.value,
             minimize=minimize,
             replications=replications,

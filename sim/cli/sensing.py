@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sim.cli.console import note, print_json, progress, stdout
-from sim.cli.options import Jobs, Json, Quiet, Replications, ScenarioFile, Seed, Set, overrides
-from sim.errors import ConfigError, Problem
+from sim.cli.options import Jobs, Json, Quiet, Replications, ScenarioFile, Seed, Set, over_of, overrides
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,7 +50,7 @@ def sensitivity(
         typer.Option(
             "--over",
             metavar="PATH=LOW..HIGH",
-            help="Vary this, or a list [a, b]; PATH may be load, prompt_tokens, output_tokens, step_times or price, as factors:"
+            help="Vary this, or a,b,c; PATH may be load, prompt_tokens, output_tokens, step_times or price, as factors:"
             " load=0.8..1.2. Repeatable. By default what the scenario suggests.",
             show_default=False,
         ),
@@ -123,7 +122,7 @@ def sensitivity(
         else Path("runs") / f"{chosen.path.stem if chosen.path else 'scenario'}-{chosen.digest()[:10]}"
     )
     claim(place)
-    ranges = _over(over or [])
+    ranges = over_of(over)
     with progress(quiet=quiet) as show:
         found = study(
             scenario,
@@ -149,35 +148,6 @@ def sensitivity(
         note(text, quiet=quiet)
     if not as_json:
         note(f"written: {page}", quiet=quiet)
-
-
-def _over(given: list[str]) -> dict[str, Any]:
-    """``--over`` as a mapping; ConfigError for one that is not PATH=VALUES."""
-    answer: dict[str, Any] = {}
-    problems = []
-    for text in given:
-        path, equals, values = text.partition("=")
-        if not equals or not path.strip() or not values.strip():
-            problems.append(Problem(f"{text!r} is not of the form PATH=LOW..HIGH or PATH=[a, b]", path="--over"))
-            continue
-        try:
-            answer[path.strip()] = _values(values.strip())
-        except ValueError as error:
-            problems.append(Problem(str(error), path=f"--over {path.strip()}"))
-    if problems:
-        raise ConfigError(problems)
-    return answer
-
-
-def _values(text: str) -> Any:
-    import yaml
-
-    if text[0] not in "[{":
-        return text
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise ValueError(f"{text!r} is not a list like [a, b]") from None
 
 
 def _show(found: SensitivityResult, console: Console) -> None:
