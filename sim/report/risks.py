@@ -186,6 +186,7 @@ def _effects(found: Sensitivity, view: View) -> Markup:
         ]
         for effect in ordered
     ]
-    heads = ("parameter", "low", "change at low", "high", "change at high")
     name = unit.suffix or unit.name
+    change = f"change, {name}" if name else "change"
+    heads = ("parameter", "low", f"{change}, at low", "high", f"{change}, at high")
     return table(f"Changes of {_of(found, view)}{f', {name}' if name else ''}", heads, rows)
