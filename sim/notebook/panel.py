@@ -33,6 +33,21 @@ export default { render({ model, el }) {
     setTimeout(() => { button.textContent = "Copy as YAML"; }, 1500);
   };
   el.appendChild(button);
+  // a plot is as wide as the window let it be when it was drawn, which may have been before it had a place
+  const fit = () => window.dispatchEvent(new Event("resize"));
+  let width = 0;
+  const changed = ([entry]) => {
+    if (Math.abs(entry.contentRect.width - width) < 2) return;
+    width = entry.contentRect.width;
+    setTimeout(fit, 200);
+  };
+  const watch = () => {
+    const panel = el.closest(".tw-panel");
+    if (!panel) return void setTimeout(watch, 100);
+    new ResizeObserver(changed).observe(panel);
+    for (const wait of [500, 2000, 5000]) setTimeout(fit, wait);
+  };
+  watch();
 } };
 """
 
@@ -114,6 +129,7 @@ class Panel:
         except TwinferError as error:
             self._no_plots = str(error)
         self.widget = self._laid_out(ui)
+        self.widget.add_class("tw-panel")
         state.watch(self.show)
         self.show()
 
