@@ -130,18 +130,14 @@ def _quiet() -> Iterator[Any]:
 
 def _sampler(optuna: Any, method: str, seed: int) -> Any:
     if method == "nsga2":
-        return optuna.samplers.NSGAIISampler(seed=seed, population_size=3 * _BATCH, constraints_func=_constraints)
+        return optuna.samplers.NSGAIISampler(seed=seed, population_size=3 * _BATCH)
     if method == "gp":
         try:
             import torch  # noqa: F401
         except ImportError as error:
             raise TwinferError(f"method gp needs torch: pip install torch, or take tpe ({error})") from error
-        return optuna.samplers.GPSampler(seed=seed, constraints_func=_constraints)
-    return optuna.samplers.TPESampler(seed=seed, multivariate=True, constraints_func=_constraints)
-
-
-def _constraints(trial: Any) -> list[float]:
-    return list(trial.user_attrs.get("over", ()))
+        return optuna.samplers.GPSampler(seed=seed)
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True)
 
 
 def _suggested(trial: Any, path: str, dimension: Dimension) -> Any:
@@ -200,7 +196,8 @@ def _tell(optuna: Any, study: Any, trial: Any, one: Candidate, names: Sequence[s
     if not values or any(math.isnan(value) for value in values):
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
         return
-    trial.set_user_attr("over", one.excess())
+    for limit, over in zip(one.limits, one.excess(), strict=True):
+        trial.set_constraint(f"{limit.workload}.{limit.metric}", over)
     study.tell(trial, values)
 
 

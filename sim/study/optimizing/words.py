@@ -21,10 +21,8 @@ def names(paths: Iterable[str]) -> dict[str, str]:
     """A short name for each path: its last step, with those before it where it takes them to tell it from others."""
     given = list(paths)
     short = {path: path if path == OPTION else _tail(path, 2 if path.endswith(".kind") else 1) for path in given}
-    for path in given:
-        if list(short.values()).count(short[path]) > 1:
-            short[path] = path
-    return short
+    said = list(short.values())
+    return {path: path if said.count(one) > 1 else one for path, one in short.items()}
 
 
 def _tail(path: str, steps: int) -> str:

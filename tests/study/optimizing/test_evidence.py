@@ -64,9 +64,7 @@ def test_a_t_test_looked_at_as_often_errs_far_more_often():
     count = 0
     for _ in range(200):
         values = draw.standard_normal(60)
-        count += any(
-            stats.ttest_1samp(values[:n], 0.0, alternative="greater").pvalue <= 0.1 for n in range(2, 61, 3)
-        )
+        count += any(stats.ttest_1samp(values[:n], 0.0, alternative="greater").pvalue <= 0.1 for n in range(2, 61, 3))
     assert wilson(count, 200)[0] > 0.15
 
 
