@@ -266,7 +266,7 @@ def _control(ui: Any, knob: Knob, turned: Callable[[Knob, int], None]) -> Any:
         options=[(shown, place) for place, shown in enumerate(_distinct(knob.shown))],
         value=knob.start,
         description=knob.label,
-        description_tooltip=knob.path,
+        tooltip=knob.path,
         style={"description_width": "110px"},
         layout={"width": "320px"},
     )

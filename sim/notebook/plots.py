@@ -95,7 +95,7 @@ class Plots:
             ]
             self.latency.layout.annotations = [
                 {"x": math.log10(goal), "y": 1, "yref": "paper", "text": "objective", "showarrow": False,
-                 "xanchor": "left", "yanchor": "bottom", "font": {"color": _GOAL, "size": 11}}
+                 "xanchor": "right", "yanchor": "bottom", "font": {"color": _GOAL, "size": 11}}
                 for goal in sorted(goals)
             ]  # fmt: skip
         with self.fleet.batch_update():
