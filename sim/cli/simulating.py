@@ -11,7 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sim.cli.console import note, print_json, progress, stdout
-from sim.cli.options import Check, Jobs, Json, Out, Quiet, Replications, ScenarioFile, Seed, Set, overrides
+from sim.cli.options import (
+    Backend,
+    Backends,
+    Check,
+    Jobs,
+    Json,
+    Out,
+    Quiet,
+    Replications,
+    ScenarioFile,
+    Seed,
+    Set,
+    overrides,
+)
 from sim.errors import ResultError
 
 if TYPE_CHECKING:
@@ -47,6 +60,7 @@ def run(
     replications: Replications = None,
     out: Out = None,
     jobs: Jobs = None,
+    backend: Backend = Backends.loky,
     check: Check = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -68,7 +82,7 @@ def run(
         )
     place = _claimed(out if out is not None else _place(scenario, [scenario]))
     with progress(quiet=quiet) as show:
-        result = experiment.simulate(scenario, jobs=jobs, progress=show)
+        result = experiment.simulate(scenario, jobs=jobs, backend=backend.value, progress=show)
     result.save(place)
     if as_json:
         print_json(result.to_json(place))
@@ -82,6 +96,7 @@ def compare(
     replications: Replications = None,
     out: Out = None,
     jobs: Jobs = None,
+    backend: Backend = Backends.loky,
     check: Check = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -97,7 +112,7 @@ def compare(
     options = [scenario.with_option(name) for name in scenario.option_names()]
     place = _claimed(out if out is not None else _place(scenario, options or [scenario]))
     with progress(quiet=quiet) as show:
-        comparison = experiment.compare(scenario, jobs=jobs, progress=show)
+        comparison = experiment.compare(scenario, jobs=jobs, backend=backend.value, progress=show)
     comparison.save(place)
     view = _view(comparison)
     _write_report(view, place)

@@ -18,6 +18,7 @@ from typing import Any
 
 from joblib.parallel import AutoBatchingMixin, ParallelBackendBase, parallel_config, register_parallel_backend
 
+from sim.errors import TwinferError
 from sim.experiment.pool import available
 
 __all__ = ["context"]
@@ -71,9 +72,12 @@ class _Cluster(AutoBatchingMixin, ParallelBackendBase):  # type: ignore[misc]
     def retrieve_result_callback(self, future: Any) -> Any:
         """The results of a batch. BrokenExecutor if its worker has died."""
         try:
-            return future.result()
+            result = future.result()
         except self._deaths as death:
             raise BrokenExecutor(str(death)) from death
+        if isinstance(result, TwinferError):
+            raise result
+        return result
 
     def start_call(self) -> None:
         """A call of joblib begins."""
@@ -142,4 +146,8 @@ def _client(distributed: Any, jobs: int | None) -> Any:
 
 
 def _called(func: Callable[[], Any]) -> Any:
-    return func()
+    """The results of a batch, or the error that ended it: Ray would wrap it in pages of its own."""
+    try:
+        return func()
+    except TwinferError as error:
+        return error

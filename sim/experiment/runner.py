@@ -5,14 +5,13 @@ What comes out depends on the scenario alone: not on how many workers ran it, no
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable, Iterator
 from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sim.errors import ConfigError, Problem
 from sim.experiment.build import build, leaves_nothing_to_chance
+from sim.experiment.pool import Pool
 from sim.experiment.replication import replicate
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ class _Run(NamedTuple):
 
 _Runs: TypeAlias = "dict[_Run, ReplicationRecord]"  # in the order of their numbers
 
-_WORTH_WORKERS_S = 4.0  # of work left, below which starting worker processes costs more than it saves
 _BATCH = 5  # replications added at a time until a wanted precision is reached
 
 
@@ -43,23 +41,26 @@ def simulate(
     scenario: Scenario,
     *,
     jobs: int | None = None,
+    backend: str = "loky",
     seed: int | None = None,
     replications: int | None = None,
     progress: Progress | None = None,
 ) -> Result:
-    """Simulate ``scenario`` (options left aside), its replications on ``jobs`` processes (default: all cores).
+    """Simulate ``scenario`` (options left aside), its replications on ``jobs`` processes (default: all cores) of ``backend``.
 
+    ``backend``: ``loky``, this machine; ``ray`` or ``dask``, a cluster (:class:`sim.experiment.pool.Pool`).
     ``seed`` and ``replications`` take the place of the scenario's own. Raises a TwinferError when it cannot be run.
     """
     _check(scenario, jobs=jobs, seed=seed, replications=replications)
     scenario = _with_run(scenario, seed, replications)
-    return _simulate({"": scenario}, jobs, progress)[""]
+    return _simulate({"": scenario}, jobs, backend, progress)[""]
 
 
 def compare(
     scenario: Scenario,
     *,
     jobs: int | None = None,
+    backend: str = "loky",
     seed: int | None = None,
     replications: int | None = None,
     progress: Progress | None = None,
@@ -73,7 +74,7 @@ def compare(
         file = str(scenario.path) if scenario.path else None
         raise ConfigError([Problem("a comparison needs options: none are given", path="options", file=file)])
     options = {name: _with_run(scenario.with_option(name), seed, replications) for name in names}
-    return Comparison(options=_simulate(options, jobs, progress))
+    return Comparison(options=_simulate(options, jobs, backend, progress))
 
 
 _LEAST = {"jobs": 1, "seed": 0, "replications": 1}
@@ -101,10 +102,12 @@ def _with_run(scenario: Scenario, seed: int | None, replications: int | None) ->
     return scenario.model_copy(update={"run": scenario.run.model_copy(update=changes)}) if changes else scenario
 
 
-def _simulate(options: dict[str, Scenario], jobs: int | None, progress: Progress | None) -> dict[str, Result]:
+def _simulate(
+    options: dict[str, Scenario], jobs: int | None, backend: str, progress: Progress | None
+) -> dict[str, Result]:
     systems = {name: build(scenario) for name, scenario in options.items()}  # faults show before any work is done
     done: dict[str, _Runs] = {name: {} for name in options}
-    workers = _Workers(int(jobs or os.cpu_count() or 1))
+    pool = Pool(None if jobs is None else int(jobs), backend)
     exact = all(leaves_nothing_to_chance(scenario) for scenario in options.values())
     wanted = {name: scenario.run.replications for name, scenario in options.items()}
     while True:
@@ -117,7 +120,7 @@ def _simulate(options: dict[str, Scenario], jobs: int | None, progress: Progress
             if run not in done[name]
         ]
         before = sum(map(len, done.values()))
-        records = workers.run([(options[name], run) for name, run in tasks])
+        records = pool.run(_replicate, [(options[name], run) for name, run in tasks], len(tasks))
         for count, ((name, run), record) in enumerate(zip(tasks, records, strict=True), before + 1):
             done[name][run] = record
             if progress is not None:
@@ -146,6 +149,11 @@ def _result(scenario: Scenario, runs: _Runs, exact: bool) -> Result:
     return Result(scenario=scenario, records=records, manifest=made_from, drawn=drawn, warnings=sorted(reasons))
 
 
+def _replicate(task: tuple[Scenario, _Run]) -> ReplicationRecord:
+    scenario, run = task
+    return replicate(scenario, *run)
+
+
 def _more_wanted(options: dict[str, Scenario], done: dict[str, _Runs], wanted: dict[str, int]) -> bool:
     """Raise ``wanted`` by a batch until every option is :func:`~sim.stats.precise`; all alike, so that they stay paired.
 
@@ -166,25 +174,3 @@ def _more_wanted(options: dict[str, Scenario], done: dict[str, _Runs], wanted: d
     for name in options:
         wanted[name] = max(wanted[name], more)
     return more > 0
-
-
-class _Workers:
-    """Runs tasks in order of their results: here until it is clear that there is work enough for worker processes."""
-
-    def __init__(self, jobs: int) -> None:
-        self.jobs = jobs
-
-    def run(self, tasks: list[tuple[Scenario, _Run]]) -> Iterator[ReplicationRecord]:
-        begin = time.monotonic()
-        for count, (scenario, run) in enumerate(tasks, 1):
-            yield replicate(scenario, *run)
-            left = (time.monotonic() - begin) / count * (len(tasks) - count)
-            if self.jobs > 1 and left > _WORTH_WORKERS_S:
-                yield from self._parallel(tasks[count:])
-                return
-
-    def _parallel(self, tasks: list[tuple[Scenario, _Run]]) -> Iterator[ReplicationRecord]:
-        from joblib import Parallel, delayed
-
-        pool = Parallel(n_jobs=min(self.jobs, len(tasks)), return_as="generator")
-        yield from pool(delayed(replicate)(scenario, *run) for scenario, run in tasks)

@@ -13,7 +13,7 @@ import pytest
 
 import sim
 from sim import profiles
-from sim.experiment import runner
+from sim.experiment import pool
 from sim.profiles.doubt import Doubt
 from sim.stats import t_quantile
 from tests.experiment.doubtful import PROMPT, SIGMA, TOKEN, coverage, proportional, write_lone
@@ -145,7 +145,7 @@ def test_the_same_scenario_gives_the_same_bytes_with_one_worker_and_with_two(
         return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     alone = saved(1)
-    monkeypatch.setattr(runner, "_WORTH_WORKERS_S", -1.0)  # hand over to worker processes at once
+    monkeypatch.setattr(pool, "_WORTH_S", -1.0)  # hand over to worker processes at once
     assert saved(2) == alone
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sim
-from sim.experiment import runner
+from sim.experiment import pool
 
 Write = Callable[..., Path]
 
@@ -26,7 +26,7 @@ def test_the_same_scenario_gives_the_same_bytes_with_one_worker_and_with_two(
 ) -> None:
     scenario = sim.load(write())
     alone = saved(sim.compare(scenario, jobs=1), tmp_path / "alone")
-    monkeypatch.setattr(runner, "_WORTH_WORKERS_S", -1.0)  # hand over to worker processes at once
+    monkeypatch.setattr(pool, "_WORTH_S", -1.0)  # hand over to worker processes at once
     together = saved(sim.compare(scenario, jobs=2), tmp_path / "together")
     assert alone == together
     assert len(alone) > 10
