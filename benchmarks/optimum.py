@@ -112,19 +112,25 @@ def truth(figures: Figures) -> bool:
 
 @dataclass(frozen=True)
 class Repeat:
-    """What one repeat came to. ``right``: what it claims is true; ``best``: it found the cheapest there is; ``covered``: the share of
-    the winner's intervals that hold the truth is worked out by the caller."""
+    """What one repeat came to. ``right``: what it claims is true; ``best``: it found the cheapest there is; ``decided``: nothing is open;
+    ``none``: it found none; ``cost`` of its winner."""
 
     right: bool
     best: bool
     decided: bool
     none: bool
     spent: int
+    cost: float
 
 
-def repeated(known: Known, goal: Goal, search_by: Callable[[Search], None] = select) -> Repeat:
-    """Search, and hold the answer against the truth."""
-    search = Search(known, [{"x": x} for x in range(len(known.costs))], goal)
+def repeated(
+    known: Known,
+    goal: Goal,
+    search_by: Callable[[Search], None] = select,
+    points: Sequence[Mapping[str, Any]] | None = None,
+) -> Repeat:
+    """Search, and hold the answer against the truth. ``points``: as the search sees them, with more than their number."""
+    search = Search(known, points or [{"x": x} for x in range(len(known.costs))], goal)
     search_by(search)
     winner = search.winner
     doing = [cost for cost, meets in zip(known.costs, known.meets, strict=True) if meets]
@@ -137,7 +143,7 @@ def repeated(known: Known, goal: Goal, search_by: Callable[[Search], None] = sel
     ]
     sound = winner is None or known.meets[winner.number]
     best = winner is not None and sound and most * (1.0 - goal.tolerance) <= min(doing, default=np.inf)
-    return Repeat(sound and not cheaper, best, not search.open(), winner is None, search.spent)
+    return Repeat(sound and not cheaper, best, not search.open(), winner is None, search.spent, float(most))
 
 
 def grid(seed: int, *, levels: int = 10, each: int = 20) -> tuple[list[tuple[float, float]], list[float]]:
@@ -185,6 +191,19 @@ def simulated(
 def points_of(over: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All combinations."""
     return [dict(zip(over, values, strict=True)) for values in product(*(each.grid() for each in over.values()))]
+
+
+def no_dearer(table: Sequence[Figures], repeats: Sequence[Repeat]) -> float:
+    """In which share of the repeats the winner costs no more than that of the exhaustive search: the cheapest whose intervals, from
+    the whole table, are all within the targets."""
+    doing = [figures for figures in table if {standing.status for standing in figures.standings()} == {"meets"}]
+    cheapest = min(figures.estimate(COST).value for figures in doing)
+    share = sum(one.cost <= cheapest * 1.01 for one in repeats) / len(repeats)
+    print(
+        f"  exhaustive search: {len(doing)} points meet, the cheapest at ${cheapest:g}/h; no dearer winner in {share:.1%}",
+        flush=True,
+    )
+    return share
 
 
 def report(name: str, repeats: Sequence[Repeat], points: int, full: int) -> dict[str, Any]:
@@ -245,10 +264,14 @@ def main() -> None:
         begin = time.monotonic()
         table = simulated(points, asked.table, jobs=asked.jobs, store=asked.store)
         print(f"{len(points)} points simulated {asked.table} times in {time.monotonic() - begin:.0f} s", flush=True)
-        for budget in (400, 2_000):
-            repeats = [repeated(Resampled(table, s), Goal(budget=budget)) for s in range(asked.repeats or 1_000)]
+        for budget in (400, 800):
+            seen = [{**point, "x": x} for x, point in enumerate(points)]
+            repeats = [
+                repeated(Resampled(table, s), Goal(budget=budget), points=seen) for s in range(asked.repeats or 1_000)
+            ]
             name = f"resampled: {budget} replications"
             found[name] = report(name, repeats, len(points), 20)
+            found[name]["no_dearer_than_exhaustive"] = no_dearer(table, repeats)
         known = Resampled(table, 0)
         cheapest = min(cost for cost, meets in zip(known.costs, known.meets, strict=True) if meets)
         best = [points[x] for x, meets in enumerate(known.meets) if meets and known.costs[x] == cheapest]
@@ -288,7 +311,7 @@ def live(points: Sequence[Mapping[str, Any]], repeats: int, jobs: int | None, st
         missed = [x for x in range(len(few)) if meets[x] and costs[x] < most and not search.candidates[x].open]
         sound = winner is None or meets[winner.number]
         best = sound and most == min(cost for cost, does in zip(costs, meets, strict=True) if does)
-        done.append(Repeat(sound and not missed, best, optimum.decided, winner is None, optimum.spent))
+        done.append(Repeat(sound and not missed, best, optimum.decided, winner is None, optimum.spent, float(most)))
     return report("live: 24 points", done, len(few), 20)
 
 

@@ -1,7 +1,7 @@
 """Ranking and selection over a finite set: the cheapest point that meets the objectives, nothing assumed of the others.
 
 First one that does is sought, by halving the range of costs: where nothing seems to do, dearer ones are looked at, else cheaper ones. Then
-those that would be cheaper are ruled out, or take its place, the most promising first; what is not cheaper by more than the
+those that would be cheaper are ruled out, or take its place, what is soonest decided first; what is not cheaper by more than the
 tolerance is never looked at. A point that is hard to tell waits until the easy ones are done. The order is a guess and may be wrong;
 what is decided does not depend on it.
 """
@@ -21,11 +21,12 @@ from sim.study.optimizing.search import FIRST, Search
 
 __all__ = ["select"]
 
-_SLAB = 8
+_SLAB = 4
 """Points at a time: enough that workers are busy, and whatever their number, so that the answer does not depend on it."""
 _PROBES = 2  # points of a level of costs that are looked at to see whether it may do
 _PATIENCE = 16
 _GROWTH = 3
+_SPARES = 0.1  # as much effort counts for a point that seems to do
 
 
 def select(search: Search) -> None:
@@ -87,23 +88,31 @@ class _Neighbours:
         self.places = _coordinates([one.point for one in search.candidates])
 
     def ranked(self, ready: Sequence[Candidate]) -> list[Candidate]:
-        """From promising to hopeless; of equals the dearer first, as more is likelier to do."""
+        """What is soonest decided first; of equals the dearer, as more is likelier to do."""
         seen = [one for one in self.search.candidates if one.figures is not None]
 
         def key(one: Candidate) -> tuple[float, float, int]:
             cost = self.search.cost(one)
-            return (self._strain(one, seen), math.inf if math.isnan(cost) else -cost, one.number)
+            like = one if one.figures is not None or not seen else self._nearest(one, seen)
+            return (self._effort(like, one), math.inf if math.isnan(cost) else -cost, one.number)
 
         return sorted(ready, key=key)
 
-    def _strain(self, one: Candidate, seen: Sequence[Candidate]) -> float:
-        """Its own, else that of the nearest point that has been looked at."""
-        if one.figures is not None:
-            return one.strain()
-        if not seen:
-            return 0.0
+    def _effort(self, like: Candidate, one: Candidate) -> float:
+        """About how many replications it takes to decide on ``one``, of which ``like`` is known; less for what seems to do, which would
+        spare all that is as dear."""
+        if like.figures is None:
+            return float(FIRST)
+        if like.status == "undecided":
+            needed = like.needs(self.search.levels)
+            effort = math.inf if needed is None else float(needed if like is one else needed + like.replications)
+        else:
+            effort = 0.0 if like is one else float(like.replications)
+        return effort * (_SPARES if like.strain() < 0.0 else 1.0)
+
+    def _nearest(self, one: Candidate, seen: Sequence[Candidate]) -> Candidate:
         far = np.abs(self.places[[other.number for other in seen]] - self.places[one.number]).sum(axis=1)
-        return seen[int(np.argmin(far))].strain()
+        return seen[int(np.argmin(far))]
 
 
 def _coordinates(points: Sequence[Any]) -> npt.NDArray[np.float64]:
