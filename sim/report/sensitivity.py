@@ -14,6 +14,7 @@ from sim.report.shell import Section, picture, save, shell, table
 from sim.report.view import Break, Effect, Figure, Sensitivity, View
 
 if TYPE_CHECKING:
+    from sim.report.charts import Reach
     from sim.report.plot import Plot
     from sim.study.sensitivity import SensitivityResult
     from sim.study.sensitivity.breaks import Crossing
@@ -195,23 +196,25 @@ def _indices(found: SensitivityResult) -> list[Content]:
 
 
 def _index_plot(number: int, name: str, own: Iterable[Index]) -> Plot:
-    from sim.report.charts import Reach, reaches
+    from sim.report.charts import reaches
 
-    rows = [
-        Reach(
-            one.label,
-            max(one.total, 0.0),
-            max(one.total - one.total_half, 0.0),
-            min(max(one.total, 0.0) + one.total_half, 1.0),
-        )
-        for one in own
-        if math.isfinite(one.total)
-    ]
+    rows = [_share(one) for one in own if math.isfinite(one.total)]
     said = "; ".join(f"{row.name} {row.value:.2f}" for row in sorted(rows, key=lambda row: -row.value))
     return reaches(
         f"sobol-{number}", f"What the variance of {name} comes from", f"Total Sobol index of each parameter. {said}.", rows,
         axis="share of the variance, interactions included", said=lambda value: f"{value:.2g}",
     )  # fmt: skip
+
+
+def _share(index: Index) -> Reach:
+    """A total of a few rows may be estimated below 0 or above 1; it is shown as the nearest share, its interval as of shares."""
+    from sim.report.charts import Reach
+
+    low, value, high = (
+        min(max(number, 0.0), 1.0)
+        for number in (index.total - index.total_half, index.total, index.total + index.total_half)
+    )
+    return Reach(index.label, value, low, high)
 
 
 def _pm(value: float, half: float) -> str:

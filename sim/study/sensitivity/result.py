@@ -252,8 +252,8 @@ def _of_indices(indices: Sequence[Index]) -> list[str]:
         own = [i for i in indices if (i.workload, i.metric) == (workload, metric) and not math.isnan(i.total)]
         if own:
             name = f"{called(metric)} of {workload}" if several and workload else called(metric)
-            most = ", ".join(f"{index.label} {max(index.total, 0.0):.0%}" for index in own[:3])
-            answer.append(f"Of the variance of {name} over these ranges depend on {most}.")
+            most = ", ".join(f"{index.label} ({min(max(index.total, 0.0), 1.0):.0%})" for index in own[:3])
+            answer.append(f"The variance of {name} over these ranges comes most from {most}, interactions included.")
     return answer
 
 

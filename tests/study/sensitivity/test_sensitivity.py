@@ -138,7 +138,8 @@ def test_the_load_at_which_an_md1_queue_is_too_slow(tmp_path: Path) -> None:
 
 def test_a_study_is_the_same_whoever_works(tmp_path: Path) -> None:
     one = scenario(tmp_path, arrivals="{rate: 5/s}", requests=200, replications=3)
-    found = [sim.sensitivity(one, methods=["all"], points=2, draws=2, jobs=jobs) for jobs in (1, 2)]
+    over = {"load": "0.8..1.2", "deployments.chat.replicas": "1..3"}
+    found = [sim.sensitivity(one, over=over, methods=["all"], points=2, draws=2, jobs=jobs) for jobs in (1, 2)]
     assert found[0].to_json() == found[1].to_json()
 
 
@@ -165,7 +166,7 @@ def test_shares_of_the_variance_of_a_product(tmp_path: Path) -> None:
 
 def test_what_was_found_is_read_back_as_it_was(tmp_path: Path) -> None:
     one = scenario(tmp_path, arrivals="{rate: 5/s}", requests=60, replications=2)
-    found = sim.sensitivity(one, methods=["all"], points=2, draws=2)
+    found = sim.sensitivity(one, over={"load": "0.8..1.2"}, methods=["all"], points=2, draws=2, jobs=1)
     found.save(tmp_path / "out")
     read = SensitivityResult.load(tmp_path / "out")
     assert read.to_json() == found.to_json()
