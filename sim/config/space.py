@@ -254,7 +254,7 @@ class Optimize(Part):
     )
     replications: Annotated[int, whole(2, 10**7)] | None = Field(
         default=None,
-        description="At most so many replications in all. Default: 20 times the points of a finite set, 2,000 otherwise.",
+        description="At most so many replications in all. Default: 3 times the points of a finite set and 300 at least, else 2,000.",
     )
     tolerance: Annotated[float, real(0.0, 1.0, above=True, read=units.fraction)] = Field(
         default=0.01, description="Relative differences of the figure to minimise that do not matter."
