@@ -132,6 +132,11 @@ class Scenario(Part):
 
         return located(self._source(), self._option, steps, message)
 
+    def _repr_html_(self) -> str:
+        from sim.config.display import scenario_html
+
+        return scenario_html(self)
+
     def digest(self) -> str:
         """SHA-256 of all that decides the outcome.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +15,9 @@ from sim.observe.course import Course
 from sim.observe.explain import Explanation, explain_limit
 from sim.observe.metrics import measure
 from sim.observe.objectives import WHOLE_RUN, Estimate, Figures, Standing
-from sim.observe.verdict import HEADLINES, Pair, Verdict, decide
+from sim.observe.verdict import Pair, Verdict, decide
 from sim.observe.warmup import common_start_up, remarks, scenario_warmup
-from sim.observe.words import html_table, nested, shown
+from sim.observe.words import nested
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -244,8 +243,9 @@ class Result:
         return f"<Result {self.name or 'scenario'}: {self.replications} replications, warm-up {self.warmup_s:g} s>"
 
     def _repr_html_(self) -> str:
-        rows = [[name, shown(estimate)] for name, estimate in self.summary.items()]
-        return html_table([["figure", self.question or self.name or "all requests"], *rows])
+        from sim.observe.display import result_html
+
+        return result_html(self)
 
 
 class Comparison:
@@ -358,8 +358,9 @@ class Comparison:
         return f"<Comparison of {', '.join(self.options)}: {self.verdict.sentence}>"
 
     def _repr_html_(self) -> str:
-        rows = [[name, *(shown(result.summary[m]) for m in HEADLINES)] for name, result in self.options.items()]
-        return f"<p>{html.escape(self.verdict.sentence)}</p>{html_table([['option', *HEADLINES], *rows])}"
+        from sim.observe.display import comparison_html
+
+        return comparison_html(self)
 
 
 def load(directory: str | os.PathLike[str]) -> Result | Comparison:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from sim.display import html_table
 from sim.observe.metrics import LATENCIES, STATISTICS
 from sim.observe.objectives import Estimate
 
@@ -64,11 +64,3 @@ def nested(figures: Mapping[str, Estimate]) -> dict[str, Any]:
 def shown(estimate: Estimate) -> str:
     reach = f" ± {number(estimate.half_width, 2)}" if estimate.half_width is not None else ""
     return "" if math.isnan(estimate.value) else f"{number(estimate.value, 4)}{reach}"
-
-
-def html_table(rows: Sequence[Sequence[str]]) -> str:
-    head, *body = [
-        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
-        for tag, row in zip(["th"] + ["td"] * (len(rows) - 1), rows, strict=True)
-    ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{row}</tr>' for row in body)}</tbody></table>"

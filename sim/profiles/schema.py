@@ -267,6 +267,11 @@ class Profile(Part):
         except CatalogError:
             return False  # a name that only the measured server knows
 
+    def _repr_html_(self) -> str:
+        from sim.profiles.display import profile_html
+
+        return profile_html(self)
+
     def dump(self) -> dict[str, Any]:
         """As plain JSON data, unset optional parts left out."""
         return self.model_dump(mode="json", exclude_none=False, exclude_defaults=True) | {"version": self.version}
