@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fronts", "html", "ordered", "write"]
 
-_ROWS = 60
+_ROWS = 40
 _ORDER = ("winner", "meets", "undecided", "misses", "not cheaper", "explored", "assumed", "failed", "not looked at")
 _MARKS = {
     "winner": ("*", "s2"),
@@ -44,7 +44,6 @@ def html(found: Optimum) -> str:
     sections = []
     if found.figures is not None:
         sections.append(Section("winner", "The winner", (_winner(found), _objectives(found))))
-    sections.append(Section("points", "What was looked at", (tag("p", found.effort), _points(found))))
     front = found.pareto
     if len(found.aims) > 1 and len(front) > 1:
         says = (
@@ -54,6 +53,7 @@ def html(found: Optimum) -> str:
         sections.append(
             Section("pareto", "What trades for what", (tag("p", says), pictures(fronts(found)), _front(found)))
         )
+    sections.append(Section("points", "What was looked at", (tag("p", found.effort), _points(found))))
     if found.notes:
         sections.append(Section("notes", "Notes", tag("ul", *(tag("li", note) for note in found.notes))))
     sections.append(Section("method", "How sure, and why", tag("p", _method(found))))
