@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from sim.report.sensitivity import effects, failures, page
 from sim.study.sensitivity import SensitivityResult
@@ -86,6 +87,12 @@ def test_objectives_that_never_hold_have_no_load_at_which_they_break() -> None:
     assert first.at is not None
     assert first.at.value == 1.4
     assert (second.at, second.tried) == (None, 8.0)
+
+
+def test_shares_that_are_not_known_are_not_told() -> None:
+    vague = replace(FOUND, indices=(replace(FOUND.indices[0], total_half=0.5),))
+    assert "Too few points to say what the variance of p99 TTFT comes from" in " ".join(vague.summary)
+    assert "comes most from" not in " ".join(vague.summary)
 
 
 def test_the_summary_says_it_in_words() -> None:

@@ -245,6 +245,10 @@ def _of_effects(effects: Sequence[Effect]) -> str:
     return f"An objective is missed, on the mean, with {' or '.join(broken)} alone."
 
 
+_VAGUE = 0.3
+"""A share that is not known to this is not told in a sentence."""
+
+
 def _of_indices(indices: Sequence[Index]) -> list[str]:
     answer = []
     several = len({index.workload for index in indices}) > 1
@@ -252,6 +256,11 @@ def _of_indices(indices: Sequence[Index]) -> list[str]:
         own = [i for i in indices if (i.workload, i.metric) == (workload, metric) and not math.isnan(i.total)]
         if own:
             name = f"{called(metric)} of {workload}" if several and workload else called(metric)
+            if max(index.total_half for index in own[:3]) > _VAGUE:
+                answer.append(
+                    f"Too few points to say what the variance of {name} comes from: its shares are off by too much."
+                )
+                continue
             most = ", ".join(f"{index.label} ({min(max(index.total, 0.0), 1.0):.0%})" for index in own[:3])
             answer.append(f"The variance of {name} over these ranges comes most from {most}, interactions included.")
     return answer
