@@ -3,6 +3,8 @@
 app          the commands, and those that installed packages add
 options      the flags that commands share
 simulating   run, compare, report
+sweeping     sweep, sweep show, sweep export
+swept        the table of a sweep
 scenarios    validate, schema, init
 listing      catalog
 tracing      traces list, fetch, inspect, fit

@@ -6,6 +6,9 @@
 
 task       a run: replications of the scenario at a point, and its outcome
 study      tasks spread over workers, results in order
+points     the points of a sweep: grid, random, Latin hypercube, Sobol
+store      a folder of runs, one file each
+sweep      `sim.sweep` and `twinfer sweep`
 """
 
 from __future__ import annotations

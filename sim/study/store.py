@@ -20,6 +20,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sim.errors import ResultError
 from sim.observe.objectives import Figures
 from sim.observe.store import plain, text
@@ -272,7 +274,7 @@ def _parquet(outcome: Outcome, saved: Mapping[str, Any]) -> bytes:
     table = _table(outcome)
     out = pa.BufferOutputStream()
     with pq.ParquetWriter(
-        out, table.schema, store_schema=False, compression="zstd", use_dictionary=False, write_statistics=False
+        out, table.schema, store_schema=False, compression="none", use_dictionary=False, write_statistics=False
     ) as writer:
         writer.write_table(table)
         content = json.dumps(plain(saved), sort_keys=True, allow_nan=False, default=str, separators=(",", ":"))
@@ -305,10 +307,7 @@ def _table(outcome: Outcome) -> pa.Table:
         "drawn": pa.array([row[2] for row in rows]),
     }
     names = dict.fromkeys([name for row in rows for name in row[3]]) | dict.fromkeys(_SOMETIMES)
-    for name in names:
-        columns[name] = pa.array([_known(row[3].get(name)) for row in rows], pa.float64())
+    values = np.array([[row[3].get(name, math.nan) for name in names] for row in rows], dtype=np.float64)
+    for name, column in zip(names, np.ascontiguousarray(values.T), strict=True):
+        columns[name] = pa.array(column, from_pandas=True)  # what is not a number is null
     return pa.table(columns)
-
-
-def _known(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
