@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from platform import python_version
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,7 @@ def manifest(scenario: Scenario, replications: int, *, exact: bool, draws: int =
     }
 
 
+@lru_cache
 def _version(name: str) -> str:
     try:
         return version(name)
