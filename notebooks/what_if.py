@@ -35,7 +35,7 @@ print(w.verdict)
 w.frame().round(3)
 
 # %% [markdown]
-# A difference is known better than either figure, because both saw the same requests: compare the half-widths.
+# Both saw the same requests, so luck that struck both is not in their difference: compare the half-widths.
 
 # %%
 for figure, difference in w.difference.items():
@@ -51,8 +51,8 @@ print(w.yaml("busier"))
 # %% [markdown]
 # ## Knobs of your own
 #
-# Any path of the scenario, with a list of values or a range. Here the block size of the KV cache and the length of prompts at which
-# one request may take a whole step; `duration` in seconds fixes how long a run is.
+# Any path of the scenario, with a list of values or a range. Here the share of GPU memory that the engine may use, and how many
+# prompt tokens one request may have in a step; `duration` in seconds fixes how long a run is.
 
 # %%
 own = sim.what_if(
