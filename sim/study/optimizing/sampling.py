@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from sim.config.space import Dimension
@@ -132,10 +133,8 @@ def _sampler(optuna: Any, method: str, seed: int) -> Any:
     if method == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=3 * _BATCH)
     if method == "gp":
-        try:
-            import torch  # noqa: F401
-        except ImportError as error:
-            raise TwinferError(f"method gp needs torch: pip install torch, or take tpe ({error})") from error
+        if find_spec("torch") is None:
+            raise TwinferError("method gp needs torch: pip install torch, or take tpe")
         return optuna.samplers.GPSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed, multivariate=True)
 
