@@ -141,9 +141,11 @@ def test_the_pareto_front_is_that_of_brute_force(found: sim.Optimum):
     assert set(found.pareto[REPLICAS]) == expected
 
 
-@pytest.mark.parametrize("method", ["tpe", "nsga2"])
+@pytest.mark.parametrize("method", ["tpe", *(pytest.param(name, marks=pytest.mark.verify) for name in ("nsga2", "gp"))])
 def test_samplers_find_what_selection_finds(scenario: sim.Scenario, found: sim.Optimum, method: str):
     pytest.importorskip("optuna")
+    if method == "gp":
+        pytest.importorskip("torch")
     space: dict[str, Any] = {REPLICAS: "1..6", "deployments.chat.engine.gpu_memory_utilization": "0.7..0.9"}
     one = sim.optimize(scenario, over=space, method=method, replications=400, jobs=1)
     assert one.winner is not None
