@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Final
 
 from sim.perf.steptable import StepTable
@@ -13,6 +14,17 @@ from sim.serving.settings import EngineSettings
 __all__ = ["RecordedReplica", "StepLog"]
 
 _NEVER: Final = float("inf")
+_COUNTS: Final = (
+    "replica",
+    "steps",
+    "prompts",
+    "prefill_tokens",
+    "decodes",
+    "context_tokens",
+    "running",
+    "waiting",
+    "kv_used",
+)
 
 
 class StepLog:
@@ -25,24 +37,20 @@ class StepLog:
     """
 
     def __init__(self) -> None:
-        self.columns: dict[str, array[float] | array[int]] = {
-            "replica": array("q"),
-            "start_s": array("d"),
-            "end_s": array("d"),
-            "steps": array("q"),
-            "prompts": array("q"),
-            "prefill_tokens": array("q"),
-            "decodes": array("q"),
-            "context_tokens": array("q"),
-            "running": array("q"),
-            "waiting": array("q"),
-            "kv_used": array("q"),
-        }
+        self._times: dict[str, array[float]] = {name: array("d") for name in ("start_s", "end_s")}
+        self._counts: dict[str, array[int]] = {name: array("q") for name in _COUNTS}
+
+    @property
+    def columns(self) -> dict[str, Sequence[float]]:
+        """All of them, by name."""
+        return {**self._times, **self._counts}
 
     def note(self, replica: int, start: float, end: float, steps: int, made_of: tuple[int, ...]) -> None:
         """Write a row; ``made_of`` are the columns from ``prompts`` on."""
-        for column, value in zip(self.columns.values(), (replica, start, end, steps, *made_of), strict=True):
-            column.append(value)  # type: ignore[arg-type]  # a column of integers gets integers
+        self._times["start_s"].append(start)
+        self._times["end_s"].append(end)
+        for column, count in zip(self._counts.values(), (replica, steps, *made_of), strict=True):
+            column.append(count)
 
 
 class RecordedReplica(Replica):
