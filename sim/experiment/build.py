@@ -197,15 +197,29 @@ def _place(scenario: Scenario, number: int, machine: Machine, nodes: float, warn
 def _times(profile: Profile, engine: Engine, settings: EngineSettings) -> dict[str, Any]:
     """``step`` and ``request_overhead`` of a deployment with that profile; what the scenario sets goes before the profile's."""
     from sim.kernel.clock import on_grid
-    from sim.perf.compile import step_table
 
     given = engine.request_overhead
     return {
-        "step": step_table(
-            profile, settings.max_num_seqs, settings.max_num_batched_tokens, host_overhead=engine.host_overhead
-        ),
+        "step": _table(profile, settings.max_num_seqs, settings.max_num_batched_tokens, engine.host_overhead),
         "request_overhead": on_grid(profile.steps.host.request_us * 1e-6 if given is None else given),
     }
+
+
+_compiled: dict[tuple[Any, ...], tuple[Profile, StepTable]] = {}
+
+
+def _table(profile: Profile, sequences: int, tokens: int, host_overhead: float | None) -> StepTable:
+    """The step times, compiled once for all points of a study that share a profile and these settings."""
+    from sim.perf.compile import step_table
+
+    key = (id(profile), sequences, tokens, host_overhead)
+    found = _compiled.get(key)
+    if found is None:
+        if len(_compiled) >= 16:
+            _compiled.clear()
+        # with the profile, so that no other gets its id
+        found = _compiled[key] = (profile, step_table(profile, sequences, tokens, host_overhead=host_overhead))
+    return found[1].counting_anew()
 
 
 def _serving(scenario: Scenario) -> list[int]:

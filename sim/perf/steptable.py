@@ -129,6 +129,31 @@ class StepTable:
     def outside(self, steps: int) -> None:
         self._outside[0] = steps
 
+    def counting_anew(self) -> StepTable:
+        """The same steps, with a count of those outside what was measured of its own."""
+        table = StepTable(
+            knots=self.knots,
+            base=self.base,
+            slope=self.slope,
+            attention_base=self.attention_base,
+            attention_slope=self.attention_slope,
+            gemm=self.gemm,
+            sample=self.sample,
+            host=self.host,
+            chunk_grid=self.chunk_grid,
+            past_grid=self.past_grid,
+            prefill=self.prefill,
+            context_grid=self.context_grid,
+            mixed_n_grid=self.mixed_n_grid,
+            mixed=self.mixed,
+            spread_decode=self.spread_decode,
+            spread_mixed=self.spread_mixed,
+            measured_tokens=self.measured_tokens,
+            measured_sequences=self.measured_sequences,
+        )
+        table._slabs = self._slabs  # read off the same measurements
+        return table
+
     def scaled(self, factor: float) -> StepTable:
         """The same steps taking ``factor`` times as long (2.0: half as fast), on the time grid again.
 
