@@ -8,6 +8,7 @@ run, workload, fleet, scenario    the models; every field with its meaning
 document, tree      YAML 1.2 with the place of each value
 paths               ``deployments.chat.replicas``
 checks, faults      what must go together; problems in words
+files               paths of files in a scenario
 loading             all of it in order
 editor, starter     JSON Schema, and scenarios to begin with
 """

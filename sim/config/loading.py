@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from sim.config import checks, document, faults, paths
+from sim.config.files import listed, opened
 from sim.config.fleet import Deployment, Model, Pool
 from sim.config.outages import Fault
 from sim.config.run import Run
@@ -284,7 +285,7 @@ def _of_studies(tree: Node) -> Iterator[Problem]:
 
 def _examine(tree: Node) -> tuple[Scenario | None, list[Problem]]:
     """The scenario of a tree and all that is wrong with it; None if it cannot be made."""
-    tree = _with_files(tree)
+    tree = opened(tree)
     data = tree.plain()
     scenario: Scenario | None = None
     problems: list[Problem] = []
@@ -315,16 +316,11 @@ def _parts(scenario: Scenario | None, tree: Node) -> checks.Parts:
     return checks.Parts(
         _tried(Run, tree.fields.get("run", Node({}))),
         {name: _tried(Model, node) for name, node in (models.fields if models is not None else {}).items()},
-        [_tried(Pool, node) for node in _listed(cluster, "pools")],
-        [_tried(Workload, node) for node in _listed(tree, "workloads")],
-        [_tried(Deployment, node) for node in _listed(tree, "deployments")],
-        [_tried(Fault, node) for node in _listed(tree, "faults")],
+        [_tried(Pool, node) for node in listed(cluster, "pools")],
+        [_tried(Workload, node) for node in listed(tree, "workloads")],
+        [_tried(Deployment, node) for node in listed(tree, "deployments")],
+        [_tried(Fault, node) for node in listed(tree, "faults")],
     )
-
-
-def _listed(node: Node | None, key: str) -> list[Node]:
-    found = None if node is None else node.fields.get(key)
-    return [] if found is None else found.items
 
 
 def _tried(kind: type[_Part], node: Node) -> _Part | None:
@@ -332,71 +328,3 @@ def _tried(kind: type[_Part], node: Node) -> _Part | None:
         return kind.model_validate({} if node.value is None else node.plain())
     except ValidationError:
         return None
-
-
-# --- paths of files in a scenario
-
-
-def _with_files(tree: Node) -> Node:
-    """``tree`` with the paths of files as they can be opened from the working directory."""
-    from sim import catalog, profiles
-
-    for steps, kind in list(_file_fields(tree)):
-        node = tree
-        for step in steps:
-            found = node.child(step)
-            assert found is not None
-            node = found
-        if not isinstance(node.value, str) or not node.value.strip():
-            continue
-        known: list[str] = []
-        if kind == "architecture":
-            known = catalog.names("models")
-        elif kind == "profile":
-            known = [*profiles.names(), profiles.ROOFLINE]
-        elif kind == "gpu":
-            known = [*catalog.names("gpus"), *profiles.names()]
-        elif kind == "trace":
-            known = catalog.names("traces")
-        tree = _replaced(tree, steps, replace(node, value=_opened(node.value, node.place.folder, known, kind)))
-    return tree
-
-
-def _file_fields(tree: Node) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    models = tree.fields.get("models")
-    for name, model in (models.fields if models is not None else {}).items():
-        if model.child("architecture"):
-            yield ("models", name, "architecture"), "architecture"
-    for index, pool in enumerate(_listed(tree.fields.get("cluster"), "pools")):
-        if pool.child("gpu"):
-            yield ("cluster", "pools", index, "gpu"), "gpu"
-    for index, deployment in enumerate(_listed(tree, "deployments")):
-        if deployment.child("profile"):
-            yield ("deployments", index, "profile"), "profile"
-    for index, workload in enumerate(_listed(tree, "workloads")):
-        for part, key in (("arrivals", "trace"), ("arrivals", "preset"), ("lengths", "preset"), ("lengths", "trace")):
-            holder = workload.child(part)
-            if holder is not None and holder.child(key):
-                yield ("workloads", index, part, key), key
-
-
-def _replaced(node: Node, steps: tuple[str | int, ...], value: Node) -> Node:
-    if not steps:
-        return value
-    child = node.child(steps[0])
-    assert child is not None
-    return node.with_child(steps[0], _replaced(child, steps[1:], value))
-
-
-def _opened(text: str, folder: str, known: list[str], kind: str) -> str:
-    """``text`` if it is a name that twinfer knows, else the path of the file it stands for."""
-    if text in known:
-        return text
-    text = os.path.expanduser(text)  # noqa: PTH111
-    if not folder or os.path.isabs(text):  # noqa: PTH117
-        return text
-    joined = os.path.normpath(os.path.join(folder, text))  # noqa: PTH118
-    if os.sep not in joined:
-        joined = os.path.join(".", joined)  # noqa: PTH118
-    looks_like_a_path = kind == "trace" or text.endswith(".json") or text.startswith(("./", "../"))
-    return joined if looks_like_a_path or os.path.exists(joined) else text  # noqa: PTH110
