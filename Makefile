@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 LIVE := .venv-live
 TREE := build/compiled
 # The data plane that mypyc compiles unchanged; keep equal to [tool.hatch.build.targets.wheel.hooks.mypyc] of pyproject.toml.
-COMPILED := sim/kernel/clock.py sim/perf/steptable.py sim/serving/ledger.py sim/serving/step.py sim/serving/decodes.py sim/serving/waiting.py sim/serving/inorder.py sim/serving/scheduler.py sim/serving/span.py sim/serving/gaps.py sim/serving/leaving.py sim/serving/replica.py sim/control/station.py sim/control/calls.py sim/control/ejection.py sim/control/gateway.py sim/control/callers.py sim/control/floor.py sim/control/fleet.py sim/control/reference.py sim/control/routers.py
+COMPILED := sim/kernel/clock.py sim/perf/steptable.py sim/serving/ledger.py sim/serving/step.py sim/serving/decodes.py sim/serving/waiting.py sim/serving/inorder.py sim/serving/scheduler.py sim/serving/span.py sim/serving/gaps.py sim/serving/leaving.py sim/serving/replica.py sim/serving/recorded.py sim/control/station.py sim/control/calls.py sim/control/ejection.py sim/control/gateway.py sim/control/callers.py sim/control/floor.py sim/control/fleet.py sim/control/recorded.py sim/control/reference.py sim/control/routers.py
 
 .PHONY: help setup demo test test-live verify lint format bench docs site notebooks compiled clean
 
