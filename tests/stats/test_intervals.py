@@ -45,6 +45,17 @@ def test_the_t_quantile_undoes_the_distribution(probability: float, freedom: int
     assert t_quantile(probability, freedom) == pytest.approx(float(stdtrit(freedom, probability)), rel=1e-7, abs=1e-8)
 
 
+@pytest.mark.parametrize("probability", [0.5, 0.75, 0.9, 0.975, 0.995, 0.9995, 0.999999, 0.025])
+@pytest.mark.parametrize("freedom", [999, 1_000, 5_000, 100_000])
+def test_quantiles_of_many_degrees_are_exact(probability: float, freedom: int) -> None:
+    from scipy.special import stdtrit
+
+    expected = float(stdtrit(freedom, probability))
+    assert t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-10, abs=1e-13)
+    if freedom > 999:
+        assert t_quantile(probability, freedom) == pytest.approx(expected, rel=1e-12, abs=1e-13)
+
+
 @pytest.mark.parametrize(("probability", "freedom"), [(0.0, 3), (1.0, 3), (0.5, 0)])
 def test_a_quantile_that_does_not_exist_is_refused(probability: float, freedom: int) -> None:
     with pytest.raises(ValueError, match=r"probability|degrees of freedom"):

@@ -4,12 +4,15 @@ A t-test that is looked at after every replication errs far more often than it s
 likes, and replications may go wherever they seem to be needed: the chance that evidence against something true *ever* reaches
 log(1 / alpha) is at most alpha.
 
-It is the t-test as a likelihood ratio, averaged over how far from the target the mean may be: the effect (mean - target) / deviation is
-taken to be normal around 0 with variance 1 / C, the deviation is anything,
+It is the t-test as a likelihood ratio, averaged over how far above the target the mean may be: the effect (mean - target) / deviation is
+taken to be half-normal with variance 1 / C, the deviation is anything,
 
-    E(C) = sqrt(C / (n + C)) (1 - S^2 / ((n + C) V))^(-n / 2)        S = sum(x - target), V = sum((x - target)^2)
+    E(C) = 2 P(T_n <= S sqrt(n / ((n + C) V - S^2))) sqrt(C / (n + C)) (1 - S^2 / ((n + C) V))^(-n / 2)
 
-and E the mean of E(C) over two guesses of C, for effects of about 14 deviations, which show at once, and for those of about 1.
+with S = sum(x - target), V = sum((x - target)^2), Student's T of n degrees; and E the mean of E(C) over two guesses of C, for effects of
+about 7 deviations, which show at once, and for those of about 1. Without the factor in front it is the two-sided test of the papers
+below: given deviation and data the effect is normal, given data the deviation is an inverse chi, so the part of the mixture above 0 is
+P(T). One side is enough: where the mean is in truth below the target, every value moved up to it would give more evidence, not less.
 
 T. Lai, "On confidence sequences", Annals of Statistics 4 (1976); H. Wang, A. Ramdas, "Anytime-valid t-tests and confidence sequences for
 Gaussian means with unknown variance", Sequential Analysis 44 (2025). Values are taken as normal, as Student's t does: those of a whole
@@ -23,12 +26,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sim.stats.intervals import t_cdf
+
 __all__ = ["evidence", "further", "logs"]
 
-_GUESSES = (0.005, 1.0)
+_GUESSES = (0.02, 0.5)
 """Most configurations are far from their objectives, and the rest near. Wrong guesses cost replications, nothing else."""
 _FLOOR = 1e-3  # of the target: what is less is taken for that much, as 0 has no logarithm
 _MOST = 100_000
+_SIDE = math.log(2.0)  # what one side adds where there is evidence
 
 
 def evidence(values: Sequence[float], target: float) -> float:
@@ -42,7 +48,12 @@ def evidence(values: Sequence[float], target: float) -> float:
     total, squares = float(moved.sum()), float((moved * moved).sum())
     if n == 0 or total == 0.0:
         return 0.0
-    return math.copysign(max(_weight(n, total * total / squares), 0.0), total)
+    squared = min(total * total / squares, float(n))
+    found = [
+        weight + math.log(2.0 * t_cdf(math.sqrt(n * squared / (n + c - squared)), n))
+        for c, weight in zip(_GUESSES, _weights(n, squared), strict=True)
+    ]
+    return math.copysign(max(_mean(found), 0.0), total)
 
 
 def logs(values: Sequence[float], target: float) -> tuple[list[float], float]:
@@ -66,7 +77,8 @@ def further(values: Sequence[float], target: float, weight: float) -> int | None
         return None
 
     def enough(count: int) -> bool:
-        return _weight(count, count * mean * mean / (mean * mean + variance)) >= weight
+        squared = min(count * mean * mean / (mean * mean + variance), float(count))
+        return _mean(_weights(count, squared)) + _SIDE >= weight
 
     low = high = n
     while not enough(high):
@@ -79,9 +91,12 @@ def further(values: Sequence[float], target: float, weight: float) -> int | None
     return high - n
 
 
-def _weight(n: int, squared: float) -> float:
-    """log E from S^2 / V, which is at most n."""
-    bound = min(squared, float(n))
-    found = [0.5 * math.log(c / (n + c)) - 0.5 * n * math.log1p(-bound / (n + c)) for c in _GUESSES]
-    most = max(found)
-    return most + math.log(sum(math.exp(one - most) for one in found) / len(found))
+def _weights(n: int, squared: float) -> list[float]:
+    """log E, of each guess, of the two-sided test, from S^2 / V, which is at most n."""
+    return [0.5 * math.log(c / (n + c)) - 0.5 * n * math.log1p(-squared / (n + c)) for c in _GUESSES]
+
+
+def _mean(logarithms: Sequence[float]) -> float:
+    """The logarithm of the mean."""
+    most = max(logarithms)
+    return most + math.log(sum(math.exp(one - most) for one in logarithms) / len(logarithms))
