@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -158,6 +158,15 @@ def amount(value: Any) -> float | None:
         return _amount(value)[0]
     except ValueError:
         return None
+
+
+def amounts(values: Iterable[Any]) -> list[float] | None:
+    """The numbers in ``values``, all in one unit or in none; None if they are anything else."""
+    try:
+        found = [_amount(value) for value in values]
+    except ValueError:
+        return None
+    return [number for number, _, _ in found] if len({unit for _, unit, _ in found}) <= 1 else None
 
 
 def _range(low: Any, high: Any, steps: Any, scale: str, only_whole: bool | None) -> Dimension:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,10 +24,14 @@ class Limit:
     metric: str
     target: float
 
+    def every(self, figures: Figures) -> list[float]:
+        """The figure of each replication; NaN where there is none."""
+        source = None if self.metric.startswith("itl") or self.workload == WHOLE_RUN else self.workload
+        return figures.values(self.metric, source)
+
     def values(self, figures: Figures) -> list[float]:
         """The figure of each replication that has it."""
-        source = None if self.metric.startswith("itl") or self.workload == WHOLE_RUN else self.workload
-        return known(figures.values(self.metric, source))
+        return known(self.every(figures))
 
 
 def limits_of(figures: Figures) -> list[Limit]:
@@ -45,8 +50,8 @@ class Levels:
 
     ``error`` is what may go wrong in all. The answer is wrong if (1) a point is said to meet the objectives that does not: any of
     ``points`` may be, so each gets a share; a point that misses one objective must be misjudged on that one, so objectives share
-    nothing; or (2) the best point there is is said to miss one of its ``limits``, whichever: points share nothing, as only one is the
-    best; or (3), where costs are random, the best one is said to be dearer than one of the others.
+    nothing; or (2) the best point there is, or one with more (of ``judges``), is said to miss one of its
+    ``limits``, whichever: other points share nothing, as only one is the best; or (3), where costs are random, the best one is said to be dearer than one of the others.
     """
 
     meets: float
@@ -54,10 +59,10 @@ class Levels:
     dearer: float
 
     @classmethod
-    def of(cls, error: float, points: int, limits: int, *, random: bool) -> Levels:
-        """Levels for an overall ``error``."""
+    def of(cls, error: float, points: int, limits: int, *, random: bool, judges: int = 1) -> Levels:
+        """Levels for an overall ``error``. ``judges``: the most points that may rule out one and the same, itself among them."""
         share = error / (3.0 if random else 2.0)
-        return cls(math.log(points / share), math.log(max(limits, 1) / share), math.log(max(points - 1, 1) / share))
+        return cls(math.log(points / share), math.log(judges * max(limits, 1) / share), math.log(max(points - 1, 1) / share))
 
 
 @dataclass(slots=True)
@@ -65,7 +70,7 @@ class Candidate:
     """Point number ``number``. ``price`` is what it costs, if that is known beforehand. ``why``: what it failed for.
 
     ``dearer``: it is out, as it is not cheaper than another one that meets the objectives, by more than the tolerance. ``assumed``: it is
-    out, as it has less than another one that misses them.
+    out, as it has less than another one that misses them. ``short``: it misses one of a workload's objectives, which less of it would too.
     """
 
     number: int
@@ -76,6 +81,7 @@ class Candidate:
     status: Status = "undecided"
     dearer: bool = False
     assumed: bool = False
+    short: bool = False
     why: str = ""
     limits: list[Limit] = field(default_factory=list)
 
@@ -103,19 +109,22 @@ class Candidate:
         if self.status != "undecided" or self.figures is None:
             return
         if self.figures.exact:  # nothing is left to chance, unless step times are in doubt: intervals say it all
-            found = self._statuses()
-            if "misses" in found or found == {"meets"}:
-                self.status = "misses" if "misses" in found else "meets"
-        # the doubt of profiles, which replications do not settle, is in intervals alone
-        elif any(self._above(limit) >= levels.misses for limit in self.limits):
-            if self.figures.drawn is None or "misses" in self._statuses():
-                self.status = "misses"
-        elif all(self._below(limit) >= levels.meets for limit in self.limits) and self._statuses() == {"meets"}:
-            self.status = "meets"
+            missed = self._standing("misses")
+        else:
+            missed = {limit.workload for limit in self.limits if self._above(limit) >= levels.misses}
+            if missed and self.figures.drawn is not None:  # the doubt of profiles, which replications do not settle, is in intervals
+                missed &= self._standing("misses")
+        if missed:
+            self.status, self.short = "misses", missed != {WHOLE_RUN}
+            return
+        if self.figures.exact or all(self._below(limit) >= levels.meets for limit in self.limits):
+            if not self._standing("misses", "undecided"):
+                self.status = "meets"
 
-    def _statuses(self) -> set[str]:
+    def _standing(self, *statuses: Status) -> set[str]:
+        """The workloads some objective of which has one of these."""
         assert self.figures is not None
-        return {standing.status for standing in self.figures.standings()}
+        return {standing.workload for standing in self.figures.standings() if standing.status in statuses}
 
     def strain(self) -> float:
         """How far its worst figure is above its target, as a logarithm; negative: all are below theirs."""
@@ -176,6 +185,21 @@ class Candidate:
         pairs = zip(mine, others, strict=False)  # replications that both had: they saw the same random numbers
         return evidence(known([one - (1.0 - tolerance) * two for one, two in pairs]), 0.0) >= levels.dearer
 
+    def falls_short_of(self, other: Candidate, levels: Levels) -> bool:
+        """Whether it is sure to do worse than ``other`` by an objective of a workload, and does not seem to meet that."""
+        if self.figures is None or other.figures is None:
+            return False
+        if self.short and other.status == "meets":
+            return True
+        for limit in self.limits:
+            mine, others = limit.every(self.figures), limit.every(other.figures)
+            count = min(len(mine), len(others))  # replications that both had: they saw the same random numbers
+            more = known([one - two for one, two in zip(mine[:count], others[:count], strict=True)])
+            if limit.workload != WHOLE_RUN and _mean(known(mine)) > limit.target:
+                if evidence(more, 0.0) >= levels.misses:
+                    return True
+        return False
+
     def _above(self, limit: Limit) -> float:
         assert self.figures is not None
         values = limit.values(self.figures)
@@ -184,3 +208,7 @@ class Candidate:
     def _below(self, limit: Limit) -> float:
         assert self.figures is not None
         return max(-evidence(limit.values(self.figures), limit.target), 0.0)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

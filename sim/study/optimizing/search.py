@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from sim.errors import ConfigError, Problem, TwinferError
 from sim.study.optimizing.candidate import Candidate, Levels
 from sim.study.optimizing.evaluation import Ask, Evaluator, Point
+from sim.study.optimizing.order import Order
+from sim.study.optimizing.words import named
 
 __all__ = ["FIRST", "Goal", "Search"]
 
@@ -36,7 +38,7 @@ class Goal:
 
 @dataclass
 class Search:
-    """Candidates and the evidence for them. ``notes`` are sentences for the user; ``offset``: the first replication that is run.
+    """Candidates and the evidence for them. ``order``: which have more than which, and are taken to do no worse; ``notes`` are sentences for the user; ``offset``: the first replication that is run.
 
     Raises the error of its first point if none of them can be.
     """
@@ -50,6 +52,8 @@ class Search:
     notes: list[str] = field(default_factory=list)
     candidates: list[Candidate] = field(init=False)
     levels: Levels = field(init=False)
+    order: Order = field(init=False)
+    _judges: int = field(default=1, init=False)
 
     def __post_init__(self) -> None:
         self.candidates = [Candidate(number, point) for number, point in enumerate(self.points)]
@@ -62,6 +66,12 @@ class Search:
                 one.status, one.why = "failed", " ".join(str(error).splitlines())
         if len(errors) == len(self.candidates):
             raise errors[0]
+        self.order = Order.none(len(self.points))
+        self.levels = self._levels(1)
+
+    def assume(self, order: Order) -> None:
+        """That points with more do no worse, before anything is run."""
+        self.order, self._judges = order, order.judges
         self.levels = self._levels(1)
 
     @property
@@ -92,6 +102,12 @@ class Search:
         if contenders and winner is not None:
             found.append(winner)
         return [one for one in found if not (one.figures is not None and one.figures.exact)]
+
+    def front(self) -> list[Candidate]:
+        """Those that are open, but for such as are out as soon as another open one is that has more."""
+        found = self.open()
+        numbers = {one.number for one in found}
+        return [one for one in found if numbers.isdisjoint(self.order.above[one.number])]
 
     def hopeless(self, candidate: Candidate) -> bool:
         """Whether what is left is far from enough to decide it: better said than spent."""
@@ -136,6 +152,7 @@ class Search:
         self.levels = self._levels(max(limits))
         for one in asked:
             one.judge(self.levels)
+        self._take_for_granted(asked)
         if (winner := self.winner) is None:
             return
         winner.dearer = False
@@ -143,8 +160,26 @@ class Search:
             if one is not winner and one.status in ("undecided", "meets") and not one.dearer:
                 one.dearer = one.beaten_by(winner, self.goal.minimize, self.goal.tolerance, self.levels)
 
+    def _take_for_granted(self, asked: Sequence[Candidate]) -> None:
+        """What has less than one that misses is out; unless more does worse, after which nothing is taken for granted."""
+        above, below = self.order.above, self.order.below
+        pairs = [(one, self.candidates[number]) for one in asked for number in above[one.number]]
+        pairs += [(self.candidates[number], one) for one in asked for number in below[one.number]]
+        for less, more in pairs:
+            if more.falls_short_of(less, self.levels):
+                self.notes.append(
+                    f"More of {' and '.join(self.order.of)} does not always help ({named(less.point)} does better than "
+                    f"{named(more.point)}): nothing was taken for granted."
+                )
+                self.order = Order.none(len(self.candidates))
+                for one in self.candidates:
+                    one.assumed = False
+                return
+        for less, more in pairs:
+            less.assumed = less.assumed or (more.short and less.status == "undecided")
+
     def _levels(self, limits: int) -> Levels:
-        return Levels.of(1.0 - self.goal.confidence, len(self.candidates), limits, random=self.random)
+        return Levels.of(1.0 - self.goal.confidence, len(self.candidates), limits, random=self.random, judges=self._judges)
 
 
 def _number(cost: float) -> float:

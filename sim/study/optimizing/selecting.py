@@ -26,7 +26,6 @@ _SLAB = 4
 _PROBES = 2  # points of a level of costs that are looked at to see whether it may do
 _PATIENCE = 16
 _GROWTH = 3
-_SPARES = 0.1  # as much effort counts for a point that seems to do
 
 
 def select(search: Search) -> None:
@@ -36,12 +35,14 @@ def select(search: Search) -> None:
     near = _Neighbours(search)
     _find_one(search, near)
     patience = _PATIENCE
-    while search.left and (waiting := [one for one in search.open() if not search.hopeless(one)]):
+    while search.left and (waiting := [one for one in search.front() if not search.hopeless(one)]):
         ready = [one for one in waiting if one.replications < patience]
         if not ready:
             patience *= _GROWTH
             continue
-        search.run([(one, search.step(one, patience)) for one in near.ranked(ready)[:_SLAB]])
+        ranked = near.ranked(ready)
+        rival = near.seems(ranked[0])  # one that meets the objectives spares all that is as dear: others wait for it
+        search.run([(one, search.step(one, patience)) for one in ranked[: 1 if rival else _SLAB]])
 
 
 def _find_one(search: Search, near: _Neighbours) -> None:
@@ -88,29 +89,34 @@ class _Neighbours:
         self.places = _coordinates([one.point for one in search.candidates])
 
     def ranked(self, ready: Sequence[Candidate]) -> list[Candidate]:
-        """What is soonest decided first; of equals the dearer, as more is likelier to do."""
-        seen = [one for one in self.search.candidates if one.figures is not None]
+        """What seems to do first; then what is soonest decided; of equals the dearer, as more is likelier to do."""
 
-        def key(one: Candidate) -> tuple[float, float, int]:
+        def key(one: Candidate) -> tuple[bool, float, float, int]:
             cost = self.search.cost(one)
-            like = one if one.figures is not None or not seen else self._nearest(one, seen)
-            return (self._effort(like, one), math.inf if math.isnan(cost) else -cost, one.number)
+            return (not self.seems(one), self._effort(one), math.inf if math.isnan(cost) else -cost, one.number)
 
         return sorted(ready, key=key)
 
-    def _effort(self, like: Candidate, one: Candidate) -> float:
-        """About how many replications it takes to decide on ``one``, of which ``like`` is known; less for what seems to do, which would
-        spare all that is as dear."""
+    def seems(self, one: Candidate) -> bool:
+        """Whether it, or what is most like it of what was seen, is below its targets."""
+        return self._like(one).strain() < 0.0
+
+    def _effort(self, one: Candidate) -> float:
+        """About how many replications it takes to decide on it."""
+        like = self._like(one)
         if like.figures is None:
             return float(FIRST)
-        if like.status == "undecided":
-            needed = like.needs(self.search.levels)
-            effort = math.inf if needed is None else float(needed if like is one else needed + like.replications)
-        else:
-            effort = 0.0 if like is one else float(like.replications)
-        return effort * (_SPARES if like.strain() < 0.0 else 1.0)
+        if like.status != "undecided":
+            return 0.0 if like is one else float(like.replications)
+        needed = like.needs(self.search.levels)
+        return math.inf if needed is None else float(needed if like is one else needed + like.replications)
 
-    def _nearest(self, one: Candidate, seen: Sequence[Candidate]) -> Candidate:
+    def _like(self, one: Candidate) -> Candidate:
+        if one.figures is not None:
+            return one
+        seen = [other for other in self.search.candidates if other.figures is not None]
+        if not seen:
+            return one
         far = np.abs(self.places[[other.number for other in seen]] - self.places[one.number]).sum(axis=1)
         return seen[int(np.argmin(far))]
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sim.config.space import OPTION
 from sim.observe.objectives import Standing
 from sim.observe.words import called, in_seconds, number
-from sim.study.optimizing.candidate import Candidate
-from sim.study.optimizing.search import Search
+
+if TYPE_CHECKING:
+    from sim.study.optimizing.candidate import Candidate
+    from sim.study.optimizing.search import Search
 
 __all__ = ["answer", "fate", "money", "named", "names", "reason"]
 
