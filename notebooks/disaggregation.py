@@ -9,7 +9,8 @@
 #   replicas would give.
 # - **Transfer**, worked out: bytes of a prompt's KV cache over the link, nobody else on it.
 # - **Decode side**, worked out from the measured step times: on D GPUs the batch settles where Little's law holds, requests in
-#   flight = arrival rate × tokens × time of a step at that batch. No waiting, no prefill in the way: nothing real does better.
+#   flight = arrival rate × tokens × time of a step at that batch. No waiting, no prefill in the way, no batch that happens
+#   to be large: nothing real is to be expected to do better.
 
 # %%
 import pandas as pd
@@ -105,19 +106,31 @@ apart
 figure, axes = plt.subplots(figsize=(7, 3.6), layout="constrained")
 axes.plot(together["ttft_p99"], together["tpot_mean"] * 1e3, "o-", label="together, by tokens a step")
 for tokens, row in together.iterrows():
-    axes.annotate(tokens, (row["ttft_p99"], row["tpot_mean"] * 1e3), xytext=(5, 5), textcoords="offset points")
+    axes.annotate(
+        tokens, (row["ttft_p99"], row["tpot_mean"] * 1e3), xytext=(-6, -12), textcoords="offset points", ha="right"
+    )
 apart = apart[apart["prefill GPUs busy"] < 0.95]
 axes.plot(apart["TTFT p99 (s)"], apart["TPOT at best (ms)"], "*", markersize=11, label="apart, at best")
 for name, row in apart.iterrows():
-    axes.annotate(name, (row["TTFT p99 (s)"], row["TPOT at best (ms)"]), xytext=(6, -11), textcoords="offset points")
-axes.set(
-    xscale="log",
-    xlabel="TTFT p99 (s)",
-    ylabel="TPOT mean (ms)",
-    title=f"{GPUS} H100s, {RATE:g} requests a second of {PROMPT} tokens",
-)
+    place = (row["TTFT p99 (s)"], row["TPOT at best (ms)"])
+    axes.annotate(name, place, xytext=(0, 8), textcoords="offset points", ha="center")
+axes.margins(x=0.25, y=0.15)
+axes.set(xlabel="TTFT p99 (s)", ylabel="TPOT mean (ms)")
+axes.set_title(f"{GPUS} H100s, {RATE:g} requests a second of {PROMPT:,} tokens")
 axes.legend()
 plt.show()
+
+# %% [markdown]
+# What a split could gain at best over today's fleet, at the token budget that comes nearest to its TTFT:
+
+# %%
+for name, row in apart.iterrows():
+    nearest = (together["ttft_p99"] - row["TTFT p99 (s)"]).abs().idxmin()
+    now = together.loc[nearest]
+    print(
+        f"{name}: TTFT p99 {row['TTFT p99 (s)']:.2f} s against {now['ttft_p99']:.2f} s, TPOT at best"
+        f" {row['TPOT at best (ms)']:.1f} ms against {1e3 * now['tpot_mean']:.1f} ms ({nearest} tokens a step)"
+    )
 
 # %% [markdown]
 # If even the bound does not beat a small token budget by much, the answer is no, and no further study is needed. If it does, the bound

@@ -35,14 +35,25 @@ for option, missed in comparison.verdict.misses.items():
 # Figures with their half-widths, a row an option, as a DataFrame:
 
 # %%
-comparison.table(["ttft_p99", "tpot_p99", "slo_attainment", "usd_per_hour"])
+comparison.table(["ttft_p99", "tpot_p99", "slo_attainment", "usd_per_hour"]).round(3)
 
 # %% [markdown]
 # Every request, with where its time went:
 
 # %%
 requests = comparison.options["3-gpus"].requests
-requests[["arrival_s", "prompt_tokens", "output_tokens", "replica", "queue_s", "ttft_s", "tpot_s", "e2e_s"]].head()
+requests[
+    [
+        "arrival_s",
+        "prompt_tokens",
+        "output_tokens",
+        "replica",
+        "queue_s",
+        "ttft_s",
+        "tpot_s",
+        "e2e_s",
+    ]
+].head()
 
 # %% [markdown]
 # So any question can be asked of it in pandas. How long do requests wait for their first token, by option?
@@ -61,7 +72,7 @@ for name, values in ttft.items():
     axes.ecdf(values.dropna(), label=name)
 axes.axvline(2.0, color="grey", linestyle=":", label="objective")
 axes.set(xscale="log", xlabel="TTFT (s)", ylabel="share of requests", title="Time to first token")
-axes.legend()
+axes.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]
@@ -71,10 +82,11 @@ plt.show()
 
 # %%
 larger = sim.load(
-    "../scenarios/chat_capacity.yaml", {"deployments.chat.replicas": 4, "workloads.chat.arrivals.scale": 10}
+    "../scenarios/chat_capacity.yaml",
+    {"deployments.chat.replicas": 4, "workloads.chat.arrivals.scale": 10},
 )
 result = sim.simulate(larger, replications=3)
-result.objectives
+result
 
 # %%
 try:
@@ -83,4 +95,4 @@ except sim.ConfigError as error:
     print(error)
 
 # %% [markdown]
-# Next: turn the knobs by hand in [what if](what_if.ipynb).
+# Next: let it search in [how many GPUs](how_many_gpus.ipynb), or turn the knobs by hand in [what if](what_if.ipynb).

@@ -105,9 +105,12 @@ for sample in responses["M/M/1, 70 % busy"]:
     axes.ecdf(sample, color="tab:blue", alpha=0.25, linewidth=0.8)
 axes.plot(times, 1 - np.exp(-times / theory.response), color="black", linestyle="--", label="theory")
 axes.set(
-    xlim=(0, 20), xlabel="response time (s)", ylabel="share of customers", title="M/M/1: simulated (blue) and theory"
+    xlim=(0, 20),
+    xlabel="response time (s)",
+    ylabel="share of customers",
+    title="M/M/1: simulated (blue) and theory",
 )
-axes.legend()
+axes.legend(loc="lower right")
 plt.show()
 
 # %% [markdown]

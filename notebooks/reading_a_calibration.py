@@ -8,8 +8,9 @@
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from sim import profiles
+from sim import catalog, profiles
 from sim.perf.compile import step_table
+from sim.perf.roofline import predict
 
 profile = profiles.load("rtx-pro-6000/llama-3.1-8b/tp1")
 profile
@@ -17,10 +18,11 @@ profile
 # %% [markdown]
 # ## Who measured, and how well is it known?
 #
-# Held-out errors are of points the fit had not seen. `bias` matters more than the median: it does not average out over a request.
+# Held-out errors are of points the fit had not seen. `bias`, where it is known, matters more than the median: it does not average out
+# over a request. What whoever made it wants you to know, and the command that makes it again:
 
 # %%
-pd.Series(profile.provenance.model_dump(mode="json")).dropna().to_frame("provenance")
+print(*profile.provenance.notes, profile.provenance.command, sep="\n\n")
 
 # %% [markdown]
 # ## A decode step
@@ -29,13 +31,16 @@ pd.Series(profile.provenance.model_dump(mode="json")).dropna().to_frame("provena
 # distance between the curves is the price of long contexts.
 
 # %%
-batches = np.unique(np.geomspace(1, 256, 40).astype(int))
+batches = np.unique([*np.geomspace(1, 256, 40).astype(int), *(2**k for k in range(9))])
 steps = step_table(profile, 256, 8192)
 figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
 for context in (128, 1024, 4096, 16384):
     times = [1e3 * steps.decode_step(int(n), int(n) * context, 0) for n in batches]
     axes.plot(batches, times, label=f"{context:,} tokens each")
-axes.set(xscale="log", yscale="log", xlabel="sequences in the step", ylabel="time of a step (ms)", title="Decode steps")
+axes.set(xscale="log", yscale="log", xlabel="sequences in the step", ylabel="time of a step (ms)")
+axes.set_title("Decode steps, by context")
+axes.set_yticks([10, 20, 50, 100, 200, 400], [10, 20, 50, 100, 200, 400], minor=False)
+axes.set_xticks(marks := [1, 4, 16, 64, 256], marks)
 axes.legend()
 plt.show()
 
@@ -48,29 +53,45 @@ pace = np.array([steps.decode_step(int(n), int(n) * context, 0) for n in batches
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
 axes.plot(pace * 1e3, batches / pace, ".-")
 for n, t in zip(batches, pace, strict=True):
-    if n in (1, 8, 32, 64, 128, 256):
+    if n in (1, 16, 32, 64, 128, 256):
         axes.annotate(f"batch {n}", (t * 1e3, n / t), xytext=(6, -10), textcoords="offset points")
+axes.margins(x=0.15, y=0.1)
 axes.set(
-    xlabel="time per output token (ms)", ylabel="tokens a second of one GPU", title="The trade that batching makes"
+    xlabel="time per output token (ms)",
+    ylabel="tokens a second of one GPU",
+    title="The trade that batching makes",
 )
 plt.show()
 
 # %% [markdown]
 # ## Another GPU, measured or predicted
 #
-# Where nobody has measured, twinfer predicts a profile by roofline and says how far such predictions were off for GPUs that
-# had been left out of the fit. Beside the measured H100:
+# Where nobody has measured, twinfer predicts a profile by roofline from the GPU's peaks and the model's shape, and says how far
+# such predictions were off for GPUs that had been left out of the fit. Both of one GPU, beside the one above:
 
 # %%
-measured = step_table(profiles.load("h100-sxm/llama-3.1-8b/tp1"), 256, 8192)
+kernels = step_table(profiles.load("h100-sxm/llama-3.1-8b/tp1"), 256, 8192)
+roofline = predict(catalog.model("llama-3.1-8b"), catalog.gpu("h100-sxm"))
+predicted = step_table(roofline, 256, 8192)
+curves = (
+    ("RTX PRO 6000, measured", steps),
+    ("H100 SXM, from measured kernels", kernels),
+    ("H100 SXM, predicted", predicted),
+)
 figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-for name, table in (("RTX PRO 6000, measured", steps), ("H100 SXM, composed from measured kernels", measured)):
+for name, table in curves:
     axes.plot(batches, [1e3 * table.decode_step(int(n), int(n) * 1024, 0) for n in batches], label=name)
 axes.set(
-    xscale="log", xlabel="sequences in the step", ylabel="time of a step (ms)", title="1,024 tokens of context each"
+    xscale="log",
+    xlabel="sequences in the step",
+    ylabel="time of a step (ms)",
+    title="1,024 tokens of context each",
 )
+axes.set_xticks(marks, marks)
+axes.set_ylim(bottom=0)
 axes.legend()
 plt.show()
+print(*roofline.provenance.notes, sep="\n")
 
 # %% [markdown]
 # ## What else to ask
