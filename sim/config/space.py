@@ -31,7 +31,7 @@ OPTION = "option"
 FACTORS = ("load", "prompt_tokens", "output_tokens", "step_times", "price")
 """In place of paths of a sensitivity study: what is multiplied in the whole scenario."""
 
-_RANGE = re.compile(r"^\s*(\S+?)\s*\.\.\s*(\S+?)(?:\s*:\s*([0-9]+))?(?:\s+(log|linear))?\s*$")
+_RANGE = re.compile(r"^\s*([^\s:]+?)\s*\.\.\s*([^\s:]+?)(?:\s*:\s*([0-9]+))?(?:\s+(log|linear))?\s*$")
 _AMOUNT = re.compile(r"^(-?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([^0-9.\s]\S*)?$")
 _MOST = 10_000
 _DIGITS = 6  # of values drawn from a range: enough to tell points apart, and short in tables
@@ -58,6 +58,11 @@ class Dimension:
         """Whether it is a range of numbers."""
         return not self.values
 
+    @property
+    def listed(self) -> bool:
+        """Whether :meth:`grid` has its values: they are given, or so many of a range, or few enough whole numbers."""
+        return not self.ranged or self.steps is not None or (self.whole and self.high - self.low < _MOST)
+
     def to_json(self) -> Any:
         """As a user would write it."""
         if self.values:
@@ -69,9 +74,9 @@ class Dimension:
         """The values a grid takes, each once. ValueError for a range of which it is not said how many."""
         if self.values:
             return self.values
+        if not self.listed:
+            raise ValueError("a grid needs the number of values: {from: .., to: .., steps: 8}, or 0.5..4:8")
         if self.steps is None:
-            if not self.whole:
-                raise ValueError("a grid needs the number of values: {from: .., to: .., steps: 8}, or 0.5..4:8")
             return tuple(self._value(number) for number in range(int(self.low), int(self.high) + 1))
         shares = [index / max(self.steps - 1, 1) for index in range(self.steps)]
         return tuple(dict.fromkeys(self._value(self._between(share)) for share in shares))
@@ -183,8 +188,6 @@ def _range(low: Any, high: Any, steps: Any, scale: str, only_whole: bool | None)
     entire = (whole_low and whole_high and not unit) if only_whole is None else only_whole
     if entire and not (least.is_integer() and most.is_integer()):
         raise ValueError(f"{shown(low)} to {shown(high)}: the ends of a range of whole numbers are whole")
-    if entire and steps is None and scale == "linear" and most - least >= _MOST:
-        steps = 16
     return Dimension(low=least, high=most, unit=unit, steps=steps, log=scale == "log", whole=entire)
 
 

@@ -48,6 +48,7 @@ def test_a_grid_takes_the_values_that_are_meant(written: Any, values: tuple[Any,
     ("written", "said"),
     [
         ("1.8", "'1.8' is not a list of values, or a range like 1..8"),
+        ("1..4:2:3", "'1..4:2:3' is not a list of values, or a range like 1..8"),
         ("8..1", "'8' is not less than '1'"),
         ("1s..5ms:3", "are not in the same unit"),
         ("0..8:3 log", "a log scale needs numbers above 0"),
@@ -65,9 +66,11 @@ def test_what_is_no_dimension_is_said_in_words(written: Any, said: str) -> None:
         dimension(written)
 
 
-def test_a_grid_over_a_stretch_asks_for_its_steps() -> None:
+@pytest.mark.parametrize("written", ["0.5..2", "1..10001", "1..1000000000 log"])
+def test_a_grid_over_a_stretch_or_very_many_numbers_asks_for_its_steps(written: str) -> None:
+    assert not dimension(written).listed
     with pytest.raises(ValueError, match="a grid needs the number of values"):
-        dimension("0.5..2").grid()
+        dimension(written).grid()
 
 
 @given(st.integers(1, 40), st.integers(1, 40), st.booleans())

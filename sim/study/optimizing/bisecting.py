@@ -43,6 +43,8 @@ def bisect(search: Search, describe: str = "the number") -> None:
     missing = [place for place, one in enumerate(order) if one.status == "misses"]
     for one in order[: max(missing, default=0)]:
         one.assumed = one.status == "undecided"
+    if search.random:  # that the first which does is the cheapest has to be shown as well
+        select(search)
 
 
 def _by_cost(search: Search) -> list[Candidate] | None:

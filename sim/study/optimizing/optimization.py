@@ -74,7 +74,7 @@ def optimize(
         settings["run.seed"] = seed
     kept = None
     if store is not None:
-        asked = {"optimize": {path: each.grid() if _listed(each) else str(each) for path, each in space.items()}}
+        asked = {"optimize": {path: each.grid() if each.listed else each.to_json() for path, each in space.items()}}
         kept = RunStore.open(store, scenario.digest(), {"asked": asked})
     evaluator = Simulations(Study(scenario, jobs=jobs, backend=backend, store=kept), goal.minimize, settings)
     if chosen in SAMPLERS:
@@ -98,15 +98,11 @@ def optimize(
     return Optimum(scenario, search, chosen, aims, exhaustive=exhaustive, settings=settings)
 
 
-def _listed(each: Dimension) -> bool:
-    return not each.ranged or each.whole or each.steps is not None
-
-
 def _size(space: Mapping[str, Dimension]) -> int | None:
     """How many points there are; None: they cannot be listed."""
     size = 1
     for each in space.values():
-        if not _listed(each):
+        if not each.listed:
             return None
         size *= len(each.grid())
     return size

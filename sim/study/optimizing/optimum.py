@@ -88,7 +88,7 @@ class Optimum:
     def effort(self) -> str:
         """What it took, in words."""
         looked = sum(one.figures is not None for one in (*self.search.candidates, *self.explored))
-        text = f"{self.spent:,} replications of {looked:,} points"
+        text = f"{self.spent:,} replications of {looked:,} point{'' if looked == 1 else 's'}"
         if self.exhaustive is None:
             return f"{text}."
         each = self.exhaustive // max(len(self.search.candidates), 1)
@@ -206,7 +206,7 @@ class Optimum:
 
     @cached_property
     def _watched(self) -> dict[str, tuple[str | None, str]]:
-        """Columns of the table: what objectives are on, then what the Pareto front is of."""
+        """Columns of the table: what objectives are on, what should be small, then what the Pareto front is of."""
         columns: dict[str, tuple[str | None, str]] = {}
         first = next((one.figures for one in self.search.candidates if one.figures is not None), None)
         if first is not None:
@@ -215,7 +215,7 @@ class Optimum:
                 for metric in objectives:
                     alone = workload == WHOLE_RUN or not many or metric.startswith("itl")
                     columns[metric if alone else f"{workload}.{metric}"] = (None if alone else workload, metric)
-        return columns | {aim: (None, aim) for aim in self.aims if aim not in columns}
+        return columns | {aim: (None, aim) for aim in (self.search.goal.minimize, *self.aims) if aim not in columns}
 
 
 def _exact(one: Candidate) -> bool:

@@ -65,8 +65,8 @@ def sample(
     search = Search(evaluator, finalists, goal, progress, offset=_FRESH, spent=explored.spent)
     select(search)
     search.notes.append(
-        f"{len(explored.candidates):,} points of the space were looked at; {len(finalists)} finalists were run anew. "
-        "Nothing is said of points that were not looked at."
+        f"{len(explored.candidates):,} points of the space were looked at; what is said of the {len(finalists)} finalists rests on "
+        "replications of their own. Nothing is said of points that were not looked at."
     )
     return search, explored
 
@@ -81,24 +81,30 @@ def explore(
     pareto: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Explored:
-    """Spend the larger part of the budget on points that a sampler proposes."""
+    """Spend the larger part of the budget on points that a sampler proposes. TwinferError if it is too small for that."""
+    if goal.budget < 2 * FIRST:
+        raise TwinferError(
+            f"replications: {goal.budget} are too few for method {method}: {FIRST} to look at a point, {FIRST} to confirm it"
+        )
     names = _aims(method, goal, pareto)
+    most = max(int(_SHARE * goal.budget), FIRST)
     with _quiet() as optuna:
         study = optuna.create_study(
             sampler=_sampler(optuna, method, seed),
-            directions=["minimize" if sign(name) > 0.0 else "maximize" for name in names],
+            directions=["minimize" if name == goal.minimize or sign(name) > 0.0 else "maximize" for name in names],
         )
         found = Explored()
         known: dict[tuple[Any, ...], Candidate] = {}
         idle = 0
-        while found.spent < _SHARE * goal.budget and idle < _IDLE:
-            trials = [study.ask() for _ in range(_BATCH)]
+        while (room := (most - found.spent) // FIRST) and idle < _IDLE:
+            trials = [study.ask() for _ in range(min(_BATCH, room))]
             points = [{path: _suggested(trial, path, each) for path, each in over.items()} for trial in trials]
             new = _unknown(points, known, evaluator)
             idle = 0 if new else idle + 1
             found.candidates += new
             _measure(evaluator, new, FIRST, found)
-            _measure(evaluator, _promising(new, found.candidates, goal), _SECOND, found)
+            promising = _promising(new, found.candidates, goal)[: (most - found.spent) // (_SECOND - FIRST)]
+            _measure(evaluator, promising, _SECOND, found)
             for trial, point in zip(trials, points, strict=True):
                 _tell(optuna, study, trial, known[tuple(point.values())], names)
             if progress is not None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sim.config.metrics import LATENCIES
 from sim.config.space import OPTION
 from sim.observe.objectives import Standing
 from sim.observe.words import called, in_seconds, number
@@ -39,10 +40,18 @@ def named(point: Mapping[str, Any]) -> str:
 
 
 def money(figure: str, value: float) -> str:
-    """``$12.40/h``; other figures with their name."""
+    """``$12.40/h``, ``$0.1234 per 1M tokens``, ``p99 TTFT 12.34 ms``; other figures with their name."""
+    name = called(figure)
     if math.isnan(value):
-        return f"{called(figure)} unknown"
-    return f"${value:,.2f}/h" if figure == "usd_per_hour" else f"{called(figure)} {number(value, 4)}"
+        return f"{name} unknown"
+    if figure == "usd_per_hour":
+        return f"${value:,.2f}/h"
+    if name.startswith("$ "):
+        return f"${number(value, 4)} {name[2:]}"
+    if figure in LATENCIES:
+        factor, unit = in_seconds(value)
+        return f"{name} {number(value * factor, 4)} {unit}"
+    return f"{name} {number(value, 4)}"
 
 
 def fate(candidate: Candidate, winner: Candidate | None) -> str:
@@ -75,9 +84,7 @@ def reason(candidate: Candidate, winner: Candidate | None, search: Search) -> st
         return f"not cheaper than {named(winner.point)}"
     if candidate.open and candidate.figures is not None:
         more = candidate.needs(search.levels)
-        return (
-            "too close to a target to say" if more is None else f"about {max(more, 1):,} more replications would tell"
-        )
+        return "too close to a target to say" if more is None else f"about {_more(max(more, 1))} would tell"
     return ""
 
 
@@ -102,7 +109,7 @@ def _missed(standing: Standing) -> str:
 def answer(search: Search, *, method: str) -> str:
     """The answer in a few sentences: what to take, how sure that is, what is open and what would settle it."""
     goal, winner = search.goal, search.winner
-    sure = f"{goal.confidence * 100:g} % confidence"
+    sure = f"{goal.confidence * 100:.10g} % confidence"
     count = len(search.candidates)
     whole = "finalists" if method in ("tpe", "nsga2", "gp") else "configurations"
     cheaper = [one for one in search.candidates if one.open and one.figures is not None]
@@ -145,7 +152,7 @@ def _undecided(search: Search, cheaper: Sequence[Candidate]) -> str:
     said = _listed([named(one.point) for one in cheaper])
     text = f" Open: {said}"
     if told:
-        text += f"; about {sum(told):,} more replications would decide {_which(len(told), len(cheaper))}"
+        text += f"; about {_more(sum(told))} would decide {_which(len(told), len(cheaper))}"
     if len(told) < len(cheaper):
         text += "; of the rest it cannot be told" if told else "; too close to a target to say what would decide it"
     return text + "."
@@ -156,7 +163,12 @@ def _which(some: int, all_: int) -> str:
 
 
 def _unseen(unseen: Sequence[Candidate]) -> str:
-    return f" {len(unseen):,} were not looked at: more replications are needed." if unseen else ""
+    was = "was" if len(unseen) == 1 else "were"
+    return f" {len(unseen):,} {was} not looked at: more replications are needed." if unseen else ""
+
+
+def _more(count: int) -> str:
+    return f"{count:,} more replication{'' if count == 1 else 's'}"
 
 
 def _listed(texts: Sequence[str]) -> str:

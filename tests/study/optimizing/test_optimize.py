@@ -164,6 +164,20 @@ def test_a_sampler_is_repeatable(scenario: sim.Scenario):
     assert twice[0] == twice[1]
 
 
+@pytest.mark.parametrize("budget", [6, 20])
+def test_a_sampler_takes_no_more_than_it_may_and_confirms_with_what_it_kept(scenario: sim.Scenario, budget: int):
+    pytest.importorskip("optuna")
+    found = sim.optimize(scenario, over={REPLICAS: "1..6"}, method="tpe", replications=budget, jobs=1)
+    assert sum(one.replications for one in found.explored) <= 0.6 * budget
+    assert sum(one.replications for one in found.search.candidates) >= 3
+    assert found.spent <= budget
+
+
+def test_the_table_has_what_was_minimized_with_its_interval(scenario: sim.Scenario):
+    found = sim.optimize(scenario, over={REPLICAS: [2, 3]}, minimize="tpot_p99", replications=8, jobs=1)
+    assert {"tpot_p99", "tpot_p99_half_width"} <= set(found.table.columns)
+
+
 def test_a_space_that_cannot_be_listed_is_sampled_by_itself(scenario: sim.Scenario):
     pytest.importorskip("optuna")
     space = {"deployments.chat.engine.gpu_memory_utilization": "0.7..0.9"}
@@ -181,6 +195,11 @@ def test_a_space_that_cannot_be_listed_is_sampled_by_itself(scenario: sim.Scenar
         ({"over": {REPLICAS: "1..3"}, "pareto": ["ttft"]}, "is not a figure"),
         ({"over": {REPLICAS: "1..3"}, "confidence": 1.5}, "confidence: 1.5 is not a number between 0 and 1"),
         ({"over": {REPLICAS: "1..3"}, "replications": 1}, "replications: 1 is not a whole number of 2 or more"),
+        (
+            {"over": {REPLICAS: "1..3"}, "replications": 5, "method": "tpe"},
+            "replications: 5 are too few for method tpe",
+        ),
+        ({"over": {REPLICAS: "1..99999"}, "method": "bisect"}, "cannot be listed"),
         ({"over": {REPLICAS: "1..3", "option": ["plain"]}, "method": "bisect"}, "bisect needs one number"),
         ({"over": {"run.duration": "1.5s..2.5s"}, "method": "select"}, "needs values that can be listed"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -14,7 +15,7 @@ from sim.study.optimizing.bisecting import bisect
 from sim.study.optimizing.evaluation import Ask, Measured
 from sim.study.optimizing.search import Goal, Search
 from sim.study.optimizing.selecting import select
-from sim.study.optimizing.words import answer, fate
+from sim.study.optimizing.words import answer, fate, money
 
 
 def search(known: Known, budget: int = 2_000, **goal: float) -> Search:
@@ -55,6 +56,27 @@ def test_what_is_too_close_to_tell_is_said_with_what_it_would_take():
     said = answer(found, method="select")
     assert "not decided" in said
     assert "Open: replicas 0, x 0" in said
+
+
+def test_confidence_is_said_as_it_was_asked_for_and_counts_agree_with_their_nouns():
+    found = search(Synthetic([(2.0, 0.5), (1.5, 0.5)], [1.0, 2.0], seed=1), budget=3, confidence=0.9999999)
+    select(found)
+    assert answer(found, method="select").endswith(" 1 was not looked at: more replications are needed.")
+    assert "(99.99999 % confidence)" in answer(found, method="select")
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "said"),
+    [
+        ("usd_per_hour", 12.4, "$12.40/h"),
+        ("usd_per_1m_tokens", 0.01999, "$0.01999 per 1M tokens"),
+        ("tpot_p99", 0.00772, "p99 TPOT 7.720 ms"),
+        ("replicas_mean", 3.25, "replicas mean 3.250"),
+        ("usd_per_hour", math.nan, "$ an hour unknown"),
+    ],
+)
+def test_what_it_costs_has_a_unit(figure: str, value: float, said: str):
+    assert money(figure, value) == said
 
 
 def test_points_that_lose_requests_do_not_meet():
@@ -137,6 +159,16 @@ def test_bisection_notices_that_more_does_not_help_and_searches_all():
     assert any("does not always help" in note for note in found.notes)
     assert found.winner is not None
     assert found.winner.number == 1
+
+
+def test_bisection_shows_that_its_answer_is_the_cheapest_where_costs_are_random():
+    means = [(1.5, 0.5), (0.8, 0.5), (0.7, 0.5), (0.6, 0.5), (0.5, 0.5), (0.4, 0.5)]
+    found = search(Synthetic(means, [1.0, 3.0, 2.0, 4.0, 5.0, 6.0], seed=3, spread=0.05))
+    bisect(found)
+    assert found.winner is not None
+    assert found.winner.number == 2  # dearer by number, cheaper in truth
+    assert not found.open()
+    assert "is the cheapest within 1 % of 6 configurations" in answer(found, method="bisect")
 
 
 def test_bisection_where_more_does_not_cost_more_searches_all():
