@@ -53,11 +53,8 @@ def assumptions(view: View) -> Iterator[Section]:
     for profile, (source, deployments) in sorted(_profiles(view.manifest).items()):
         how = "predicted, not measured" if "predicted" in source.lower() else "from measurements"
         points.append(f"Step times of {', '.join(sorted(deployments))}: profile {profile}, {how} ({source}).")
-    if _draws(view):
-        points.append(
-            "Intervals include the calibration's doubt: step times were also drawn from how far the profiles may be off."
-        )
-    elif any(figure.half_width for option in view.options for figure in option.overall.values()):
+    drawn = any(option.draws for option in view.options)
+    if not drawn and any(figure.half_width for option in view.options for figure in option.overall.values()):
         points.append(
             "Intervals are of the traffic's chance alone: they do not include how far the profiles may be off."
         )
@@ -133,10 +130,6 @@ def glossary(view: View) -> Iterator[Section]:
 
 def _of_whom(names: Sequence[str], view: View) -> Markup | None:
     return None if len(names) == len(view.options) else joined([", ".join(names), ": "])
-
-
-def _draws(view: View) -> bool:
-    return any(option.draws for option in view.options)
 
 
 def _profiles(found: Any) -> dict[str, tuple[str, set[str]]]:

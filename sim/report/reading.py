@@ -63,6 +63,7 @@ def _view(found: Result | Comparison, results: Mapping[str, Result], **said: Any
         options=tuple(_option(option or name, result) for option, result in results.items()),
         manifest=_provenance(dict(found.manifest), results, found.warmup_s),
         confidence=first.figures.confidence,
+        notes=("Intervals include the calibration's doubt.",) if any(one.draws for one in results.values()) else (),
         **said,
     )
 

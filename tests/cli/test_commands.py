@@ -255,4 +255,4 @@ def test_a_plug_in_is_listed_without_being_imported_and_called_by_its_name(
     assert twinfer("hello", "greet", "you").code == 0
     assert called == ["you"]
     assert "greet" in twinfer("hello", "--help").out
-    assert "Did you mean 'hello'?" in twinfer("helo").err
+    assert "Did you mean 'hello'?" in twinfer("hallo").err
