@@ -15,6 +15,7 @@ tables       the tables for people
 
 from __future__ import annotations
 
+import signal
 import sys
 
 __all__ = ["main"]
@@ -24,7 +25,11 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 objective not met under ``--check``, 2 bad input, 130 interrupted."""
+    """Run the command line and exit: 0 done, 1 objective not met under ``--check``, 2 bad input, 130 interrupted.
+
+    SIGTERM interrupts as Ctrl-C does: else worker processes would stay behind, and process 1 of a container would not even notice.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         from sim.cli.app import app
         from sim.errors import SimulationError, TwinferError

@@ -62,11 +62,11 @@ class RunStore:
         """
         store = cls(folder, base)
         store._claim()
+        before = store._about() if (store.folder / _ABOUT).exists() else None
         try:
             for name in (_RUNS, _FAILED):
                 (store.folder / name).mkdir(parents=True, exist_ok=True)
             store._sweep_up()
-            before = store._about() if (store.folder / _ABOUT).exists() else None
             now = {"kind": "sweep", "format": FORMAT, **about, "base": base, "asked": [about["asked"]]}
             if before is not None:
                 if before["base"] != base:

@@ -63,6 +63,24 @@ def many_times(folder: Path, kills: int, requests: int) -> None:
     assert files(torn) == files(whole)
 
 
+def test_told_to_end_it_ends_its_workers_says_so_and_goes_on(tmp_path: Path) -> None:
+    scenario, store = write(tmp_path, SMALL), tmp_path / "store"
+    process = subprocess.Popen(
+        sweep(scenario, store), cwd=ROOT, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not runs(store):
+        time.sleep(0.002)
+    process.terminate()
+    _, said = process.communicate(timeout=60)  # the pipe is closed when the last worker has ended
+    assert (process.returncode, said.splitlines()[-1]) == (
+        130,
+        f"interrupted; what was run is kept in {store}, and the same command goes on from there",
+    )
+    before = runs(store)
+    subprocess.run(sweep(scenario, store), cwd=ROOT, check=True)
+    assert before < runs(store) == POINTS
+
+
 def test_killed_six_times(tmp_path: Path) -> None:
     many_times(tmp_path, kills=6, requests=40)
 

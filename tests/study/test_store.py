@@ -187,6 +187,13 @@ def test_a_folder_of_something_else_is_left_alone(held: str, tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == [held]
 
 
+def test_a_folder_with_another_sweep_json_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "sweep.json").write_text("{")
+    with pytest.raises(sim.ResultError, match="cannot be read"):
+        RunStore.open(tmp_path, "base", ABOUT)
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.json"]
+
+
 def test_a_store_that_is_none_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(sim.ResultError, match="there is no such directory"):
         load(tmp_path / "nowhere")
