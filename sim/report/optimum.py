@@ -75,7 +75,7 @@ def _objectives(found: Optimum) -> Any:
         name = label(one.metric) if not one.workload else f"{one.workload}: {label(one.metric)}"
         value = unit.both(one.estimate.value, one.estimate.half_width)
         rows.append((name, f"{value} {unit.name}", f"{unit.value(one.target)} {unit.name}", one.status))
-    return table("Objectives of the winner", ("objective", "measured", "target", ""), rows)
+    return table("Objectives of the winner", ("objective", "measured", "target", "status"), rows)
 
 
 def _points(found: Optimum) -> Any:
@@ -84,7 +84,7 @@ def _points(found: Optimum) -> Any:
     short = names(paths)
     figures = [column for column in rows.columns if f"{column}_half_width" in rows.columns]
     units = {column: unit_for(column.rpartition(".")[2], rows[column].tolist()) for column in figures}
-    heads = [*(short[path] for path in paths), "", "replications"]
+    heads = [*(short[path] for path in paths), "status", "replications"]
     heads += [f"{label(column.rpartition('.')[2])}, {units[column].name}".rstrip(", ") for column in figures] + ["why"]
     cells = [
         [
@@ -123,7 +123,7 @@ def _front(found: Optimum) -> Any:
         ]
         for row in front.to_dict("records")
     ]
-    heads = [*(short[path] for path in paths), "", *(f"{label(aim)}, {units[aim].name}" for aim in found.aims)]
+    heads = [*(short[path] for path in paths), "status", *(f"{label(aim)}, {units[aim].name}" for aim in found.aims)]
     return table("Pareto front", heads, rows)
 
 

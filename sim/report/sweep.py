@@ -223,6 +223,8 @@ def _curve(found: SweepResult, ran: Sequence[Outcome], path: str, column: Column
 
 def _heat(found: SweepResult, ran: Sequence[Outcome], across: str, down: str, column: Column) -> Plot | None:
     """None if the points are no grid, or the figure is the same everywhere."""
+    from matplotlib.ticker import MaxNLocator
+
     from sim.report.charts import CELLS, heat
 
     places = {str(o.point[across]): amount(o.point[across]) or 0.0 for o in ran}
@@ -238,9 +240,15 @@ def _heat(found: SweepResult, ran: Sequence[Outcome], across: str, down: str, co
         if estimate is not None:
             row, at = rows.index(str(outcome.point[down])), x.index(places[str(outcome.point[across])])
             values[row][at] = estimate.value
-    known = [value for row in values for value in row if value > 0.0]
-    if not known or max(known) - min(known) < 1e-6 * max(known):
+    known = [value for row in values for value in row if not math.isnan(value)]
+    if not known or max(known) - min(known) <= 1e-6 * max(known):
         return None
+    # bounds_of leaves out what is 0, which here is a value: no request that met its objectives
+    bounds = (
+        None
+        if min(known) > 0.0
+        else [tick for tick in MaxNLocator(6).tick_values(0.0, max(known)) if tick <= max(known)]
+    )
     names = short_paths(found.paths)
     inner = [(low + high) / 2.0 for low, high in pairwise(x)]
     edges = [2.0 * x[0] - inner[0], *inner, 2.0 * x[-1] - inner[-1]]
@@ -252,7 +260,7 @@ def _heat(found: SweepResult, ran: Sequence[Outcome], across: str, down: str, co
     return heat(
         f"sweep-{_identity(column)}", f"{column.title}: {names[down]} and {names[across]}", said, edges, None, values,
         x_label=names[across], rows=rows, what=f"{column.title}{f', {column.unit.name}' if column.unit.name else ''}",
-        said=column.unit.value,
+        said=column.unit.value, bounds=bounds,
     )  # fmt: skip
 
 
