@@ -67,7 +67,8 @@ plt.show()
 requests = result.requests.query("replication == 0")
 minute = requests["arrival_s"] / 60
 rate = requests.groupby((minute * 6).astype(int)).size() / 10
-figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 4.4), sharex=True, layout="constrained", height_ratios=[1, 1.6])
+layout = {"figsize": (7, 4.4), "layout": "constrained", "height_ratios": [1, 1.6]}
+figure, (top, bottom) = plt.subplots(2, 1, sharex=True, **layout)
 top.stairs(rate, np.append(rate.index, rate.index[-1] + 1) / 6, fill=True, alpha=0.6)
 top.set(ylabel="requests/s", title="First replication")
 bottom.plot(minute, requests["ttft_s"], ".", markersize=2, alpha=0.5)
