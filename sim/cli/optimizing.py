@@ -204,7 +204,7 @@ def _show(found: Optimum, console: Console) -> None:
     shown.add_column("")
     shown.add_column("runs", justify="right")
     for column in figures:
-        shown.add_column(f"{label(column.rpartition('.')[2])}\n{units[column].name}", justify="right")
+        shown.add_column(f"{label(column)}\n{units[column].name}", justify="right")
     for row in rows.head(_ROWS).to_dict("records"):
         values = [units[column].both(_number(row[column]), _number(row[f"{column}_half_width"])) for column in figures]
         status = Text(row["status"], style=_STYLES.get(row["status"], "dim"))

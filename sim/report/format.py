@@ -141,8 +141,9 @@ def metric(name: str) -> Metric:
 
 
 def label(name: str) -> str:
-    """``TTFT p99`` for ``ttft_p99``."""
-    return metric(name).title
+    """``TTFT p99`` for ``ttft_p99``, ``chat: TTFT p99`` for ``chat.ttft_p99``."""
+    workload, _, figure = name.rpartition(".")
+    return f"{workload}: {metric(figure).title}" if workload else metric(figure).title
 
 
 def unit_for(name: str, values: Iterable[float | None]) -> Unit:

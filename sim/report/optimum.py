@@ -85,7 +85,7 @@ def _points(found: Optimum) -> Any:
     figures = [column for column in rows.columns if f"{column}_half_width" in rows.columns]
     units = {column: unit_for(column.rpartition(".")[2], rows[column].tolist()) for column in figures}
     heads = [*(short[path] for path in paths), "status", "replications"]
-    heads += [f"{label(column.rpartition('.')[2])}, {units[column].name}".rstrip(", ") for column in figures] + ["why"]
+    heads += [f"{label(column)}, {units[column].name}".rstrip(", ") for column in figures] + ["why"]
     cells = [
         [
             *(str(row[path]) for path in paths),

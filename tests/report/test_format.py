@@ -44,4 +44,5 @@ def test_a_latency_below_a_second_is_in_milliseconds() -> None:
 
 def test_headings_use_the_names_of_the_field() -> None:
     assert label("ttft_p99") == "TTFT p99"
+    assert label("chat.ttft_p99") == "chat: TTFT p99"  # not the same as that of all requests
     assert label("something_new") == "something new"

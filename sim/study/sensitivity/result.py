@@ -256,7 +256,8 @@ def _of_indices(indices: Sequence[Index]) -> list[str]:
         own = [i for i in indices if (i.workload, i.metric) == (workload, metric) and not math.isnan(i.total)]
         if own:
             name = f"{called(metric)} of {workload}" if several and workload else called(metric)
-            if max(index.total_half for index in own[:3]) > _VAGUE:
+            # one beyond 1 is off by so much, whatever few rows say of their own error
+            if max(max(index.total_half, index.total - 1.0) for index in own[:3]) > _VAGUE:
                 answer.append(
                     f"Too few points to say what the variance of {name} comes from: its shares are off by too much."
                 )

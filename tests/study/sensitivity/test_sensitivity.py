@@ -17,6 +17,7 @@ from sim.study.sensitivity import SensitivityResult
 from sim.study.sensitivity.breaks import crossings
 from sim.study.sensitivity.criteria import objectives
 from sim.study.sensitivity.readings import Figure, Simulated
+from sim.study.sensitivity.sobol import Index
 from sim.study.study import Study
 from sim.theory import MD1
 from tests.experiment.doubtful import PROMPT, SIGMA, TOKEN, proportional
@@ -162,6 +163,16 @@ def test_shares_of_the_variance_of_a_product(tmp_path: Path) -> None:
     assert spread.mean == pytest.approx(LONE, rel=0.03)
     assert spread.deviation == pytest.approx(LONE * variance**0.5, rel=0.08)
     assert spread.noise == 0.0 or math.isnan(spread.noise)
+
+
+@pytest.mark.parametrize(
+    ("total", "half", "said"),
+    [(0.9, 0.1, "comes most from load (90%)"), (0.9, 0.4, "Too few points"), (1.95, 0.05, "Too few points")],
+)
+def test_shares_that_few_rows_cannot_tell_are_not_told(total: float, half: float, said: str) -> None:
+    index = Index("load", "load", "0.9 to 1.1", "", "ttft_p99", 0.8, half, total, half)
+    found = SensitivityResult("chat", "", "", "", 1, 3, 0.95, False, 0.0, indices=(index,))
+    assert said in " ".join(found.summary)
 
 
 def test_what_was_found_is_read_back_as_it_was(tmp_path: Path) -> None:
