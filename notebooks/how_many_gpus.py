@@ -20,8 +20,8 @@ scenario
 # %% [markdown]
 # ## The cheapest that does
 #
-# The number of replicas is searched by bisection. All of them see the same requests, and replications go where the answer is close,
-# until it is sure or says what it would take.
+# All numbers of replicas see the same requests, and replications go where the answer is close, until it is sure or says what it would
+# take.
 
 # %%
 optimum = sim.optimize(scenario, over={"deployments.chat.replicas": "1..8"})
