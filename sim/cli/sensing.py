@@ -159,12 +159,15 @@ def _show(found: SensitivityResult, console: Console) -> None:
     for sentence in found.summary:
         console.print(sentence)
     figures = dict.fromkeys((effect.workload, effect.metric) for effect in found.effects)
-    several = len({workload for workload, _ in figures}) > 1
+    several = len({one.workload for one in (*found.effects, *found.spreads)}) > 1
+
+    def named(workload: str, metric: str) -> str:
+        return f"{workload} {label(metric)}" if several and workload else label(metric)
+
     for workload, metric in figures:
         rows = [effect for effect in found.effects if (effect.workload, effect.metric) == (workload, metric)]
         unit = unit_for(metric, [rows[0].base])
-        name = f"{workload} {label(metric)}" if several and workload else label(metric)
-        title = f"{name}: {unit.both(rows[0].base, rows[0].base_half)} {unit.name}"
+        title = f"{named(workload, metric)}: {unit.both(rows[0].base, rows[0].base_half)} {unit.name}"
         shown = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
         for head, side in (
             ("parameter", "left"),
@@ -185,7 +188,7 @@ def _show(found: SensitivityResult, console: Console) -> None:
         rest = [one for one in found.indices if (one.workload, one.metric) == (spread.workload, spread.metric)]
         noise = "" if math.isnan(spread.noise) else f"; {spread.noise:.1%} of the variance is chance"
         shown = Table(
-            title=f"{label(spread.metric)}: shares of the variance{noise}",
+            title=f"{named(spread.workload, spread.metric)}: shares of the variance{noise}",
             title_justify="left",
             title_style="bold",
             box=None,

@@ -128,7 +128,8 @@ def sensitivity(view: View) -> Iterator[Section]:
 
 def _of(found: Sensitivity, view: View) -> str:
     name = called(found.metric)
-    name = f"{found.workload} {name}" if found.workload and len(view.workloads) > 1 else name
+    many = len({*view.workloads, *(one.workload for one in view.sensitivity)}) > 1
+    name = f"{found.workload} {name}" if found.workload and many else name
     return f"{name} of {found.option}" if found.option and len(view.options) > 1 else name
 
 

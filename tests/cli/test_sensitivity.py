@@ -81,6 +81,16 @@ def test_the_report_of_a_comparison_shows_what_was_found_of_an_option(twinfer: T
     assert "sensitivity.json is of another scenario" in other
 
 
+def test_figures_of_two_workloads_are_told_apart(twinfer: Twinfer, tiny: Path) -> None:
+    batch = "  - {name: batch, model: llama, arrivals: {rate: 5/s}, lengths: {prompt: 400, output: 10}, objectives: {ttft_p99: 60ms}}\n"
+    tiny.write_text(TINY.replace("deployments:\n", f"{batch}deployments:\n"), encoding="utf-8")
+    flags = ("--over", "load=0.9..1.1", "--method", "tornado", "--method", "sobol", "--points", "2")
+    shown = twinfer("sensitivity", tiny, *flags).out
+    for workload in ("chat", "batch"):
+        assert f"\n{workload} TTFT p99: shares of the variance" in shown
+        assert re.search(rf"\n{workload} TTFT p99: [0-9.]+ ±", shown)
+
+
 def test_a_run_may_follow_into_the_same_directory(twinfer: Twinfer, tiny: Path) -> None:
     given = (tiny, "--option", "one", "--out", "out", "--jobs", 1, "--quiet")
     assert twinfer("sensitivity", *given, "--over", "load=0.8..1.2", "--method", "tornado").code == 0

@@ -44,7 +44,7 @@ FOUND = SensitivityResult(
     ),
     # of a few rows shares may be estimated outside of [0, 1], or not at all
     indices=(
-        Index("load", "load", "0.8 to 1.2", *FIGURE, 1.3, 0.2, 1.4, 0.3),
+        Index("load", "load", "0.8 to 1.2", *FIGURE, 1.1, 0.2, 1.2, 0.3),
         Index("a", "a", "1 to 2", *FIGURE, -0.2, 0.1, -0.1, 0.05),
         Index("b", "b", "1 to 2", *FIGURE, math.nan, math.nan, math.nan, math.nan),
     ),
@@ -72,6 +72,14 @@ def test_whatever_was_found_makes_a_page_without_the_network() -> None:
     assert "in 1 of 2 replications, up to 8.00" in html
     assert "below 0.12 in 2 of 2 replications" in html
     assert page(FOUND) == html
+
+
+def test_figures_of_two_workloads_are_told_apart() -> None:
+    other = [replace(one, workload="batch") for one in FOUND.effects]
+    text = page(replace(FOUND, effects=(*FOUND.effects, *other)))
+    assert "What moves chat p99 TTFT" in text
+    assert "What moves batch p99 TTFT" in text
+    assert "What moves p99 TTFT" in page(FOUND)
 
 
 def test_the_ends_of_a_range_are_one_bar_and_each_choice_its_own() -> None:
