@@ -23,10 +23,9 @@ import numpy as np
 
 from sim.observe.objectives import Figures
 from sim.stats import wilson
-from sim.study.optimizing.bisecting import bisect
 from sim.study.optimizing.evaluation import Ask, Measured
 from sim.study.optimizing.search import Goal, Search
-from sim.study.optimizing.selecting import select
+from sim.study.optimizing.selecting import bisect, select
 
 __all__ = ["Known", "Repeat", "Resampled", "Synthetic", "grid", "repeated", "simulated", "truth"]
 

@@ -96,6 +96,15 @@ def optimize(
             show_default=False,
         ),
     ] = None,
+    monotone: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="A number more of which is taken to do no harm, so that what misses rules out what has less. Repeatable; none: "
+            "nothing is. By default replicas that nobody scales.",
+            show_default=False,
+        ),
+    ] = None,
     settings: Set = None,
     seed: Seed = None,
     out: Out = None,
@@ -133,6 +142,7 @@ def optimize(
             confidence=confidence,
             tolerance=tolerance,
             pareto=None if pareto is None else [name.strip() for name in pareto.split(",")],
+            monotone=monotone,
             jobs=jobs,
             backend=backend.value,
             store=place / _STORE,

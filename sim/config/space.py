@@ -274,6 +274,12 @@ class Optimize(Part):
     pareto: tuple[Name, ...] = Field(
         default=("usd_per_hour", "ttft_p99", "slo_attainment"), description="Figures of the Pareto front."
     )
+    monotone: tuple[Text, ...] | None = Field(
+        default=None,
+        description="Paths of numbers more of which is taken never to keep a workload from its objectives, so that what misses them rules"
+        " out what has less. []: none. Default: the replicas of deployments without an autoscaler, unless workloads have a cascade,"
+        " name deployments or vary.",
+    )
 
 
 def watched(value: Any) -> str:

@@ -105,7 +105,7 @@ def _expanded(probability: float, freedom: int) -> float:
         x * (((3.0 * y + 19.0) * y + 17.0) * y - 15.0) / 384.0,
         x * ((((79.0 * y + 776.0) * y + 1482.0) * y - 1920.0) * y - 945.0) / 92160.0,
     )
-    return sum(term / freedom**power for power, term in enumerate(terms))
+    return sum(term / float(freedom) ** power for power, term in enumerate(terms))
 
 
 def standard_errors(values: npt.ArrayLike, shifts: npt.ArrayLike = ()) -> tuple[float, float]:

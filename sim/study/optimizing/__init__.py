@@ -6,7 +6,8 @@
 evidence     tests that may be looked at after every replication
 evaluation   who is asked what a point costs and how it does
 candidate    a point, what is known of it, what that decides
-search       candidates and what was spent; selecting, bisecting and sampling decide where replications go
+order        which points are taken to do no worse than which
+search       candidates and what was spent; selecting and sampling decide where replications go
 optimization, optimum: the question and the answer; words, winner: how it is said and written
 """
 

@@ -50,8 +50,9 @@ class Levels:
 
     ``error`` is what may go wrong in all. The answer is wrong if (1) a point is said to meet the objectives that does not: any of
     ``points`` may be, so each gets a share; a point that misses one objective must be misjudged on that one, so objectives share
-    nothing; or (2) the best point there is, or one with more (of ``judges``), is said to miss one of its
-    ``limits``, whichever: other points share nothing, as only one is the best; or (3), where costs are random, the best one is said to be dearer than one of the others.
+    nothing; or (2) the cheapest point that meets them, or one that has more and so is taken to meet those of workloads as well (of
+    ``judges`` in all), is said to miss one of its ``limits``: each of those gets a share; other points need none, as only one is the
+    cheapest; or (3), where costs are random, that one is said to be dearer than one of the others.
     """
 
     meets: float
@@ -62,7 +63,9 @@ class Levels:
     def of(cls, error: float, points: int, limits: int, *, random: bool, judges: int = 1) -> Levels:
         """Levels for an overall ``error``. ``judges``: the most points that may rule out one and the same, itself among them."""
         share = error / (3.0 if random else 2.0)
-        return cls(math.log(points / share), math.log(judges * max(limits, 1) / share), math.log(max(points - 1, 1) / share))
+        return cls(
+            math.log(points / share), math.log(judges * max(limits, 1) / share), math.log(max(points - 1, 1) / share)
+        )
 
 
 @dataclass(slots=True)
@@ -112,14 +115,16 @@ class Candidate:
             missed = self._standing("misses")
         else:
             missed = {limit.workload for limit in self.limits if self._above(limit) >= levels.misses}
-            if missed and self.figures.drawn is not None:  # the doubt of profiles, which replications do not settle, is in intervals
+            if (
+                missed and self.figures.drawn is not None
+            ):  # the doubt of profiles, which replications do not settle, is in intervals
                 missed &= self._standing("misses")
         if missed:
             self.status, self.short = "misses", missed != {WHOLE_RUN}
             return
-        if self.figures.exact or all(self._below(limit) >= levels.meets for limit in self.limits):
-            if not self._standing("misses", "undecided"):
-                self.status = "meets"
+        sure = self.figures.exact or all(self._below(limit) >= levels.meets for limit in self.limits)
+        if sure and not self._standing("misses", "undecided"):
+            self.status = "meets"
 
     def _standing(self, *statuses: Status) -> set[str]:
         """The workloads some objective of which has one of these."""
@@ -192,12 +197,13 @@ class Candidate:
         if self.short and other.status == "meets":
             return True
         for limit in self.limits:
+            if limit.workload == WHOLE_RUN:
+                continue
             mine, others = limit.every(self.figures), limit.every(other.figures)
             count = min(len(mine), len(others))  # replications that both had: they saw the same random numbers
             more = known([one - two for one, two in zip(mine[:count], others[:count], strict=True)])
-            if limit.workload != WHOLE_RUN and _mean(known(mine)) > limit.target:
-                if evidence(more, 0.0) >= levels.misses:
-                    return True
+            if _mean(known(mine)) > limit.target and evidence(more, 0.0) >= levels.misses:
+                return True
         return False
 
     def _above(self, limit: Limit) -> float:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from sim.config.space import Dimension, Optimize
 from sim.errors import TwinferError, did_you_mean
 from sim.study import points as designs
-from sim.study.optimizing.bisecting import bisect
 from sim.study.optimizing.evaluation import Simulations
 from sim.study.optimizing.figures import checked
+from sim.study.optimizing.monotone import NONE
+from sim.study.optimizing.monotone import monotone as helping_paths
 from sim.study.optimizing.optimum import Optimum
+from sim.study.optimizing.order import Order
 from sim.study.optimizing.sampling import SAMPLERS, sample
 from sim.study.optimizing.search import Goal, Progress, Search
-from sim.study.optimizing.selecting import select
-from sim.study.optimizing.words import named
+from sim.study.optimizing.selecting import bisect, select
+from sim.study.optimizing.words import names
 from sim.study.store import RunStore
 from sim.study.study import Study
 
@@ -43,6 +45,7 @@ def optimize(
     confidence: float | None = None,
     tolerance: float | None = None,
     pareto: Sequence[str] | None = None,
+    monotone: Sequence[str] | None = None,
     seed: int | None = None,
     jobs: int | None = None,
     backend: str = "loky",
@@ -52,16 +55,19 @@ def optimize(
     """The configuration with the least ``minimize`` among those that meet every objective, with stated confidence.
 
     ``over``: paths with the values they may take, as the scenario's section ``optimize`` has them; what is None is taken from there.
-    ``replications``: at most so many in all. ``tolerance``: relative differences in cost that do not matter. ``seed``, ``confidence``:
-    in place of the scenario's. ``progress`` is called with replications done, the most there may be, and "". The same arguments give
-    the same answer with any number of ``jobs``; ``store``: a folder that keeps
-    what was run, so that it is not run again.
+    ``replications``: at most so many in all. ``tolerance``: relative differences in cost that do not matter. ``monotone``: paths more
+    of which is taken never to keep a workload from its objectives; none: ``[]``. ``seed``, ``confidence``: in place of the scenario's.
+    ``progress`` is called with replications done, the most there may be, and "". The same arguments give the same answer with any
+    number of ``jobs``; ``store``: a folder that keeps what was run, so that it is not run again.
 
     :raises TwinferError: a path, value, figure or method that cannot be; a scenario without objectives; Optuna or torch is missing.
     """
     section = scenario.optimize or Optimize()
     space = designs.space(scenario, section.over if over is None else over, "optimize.over" if over is None else "over")
-    chosen = _method(method or section.method, space)
+    helping = section.monotone if monotone is None else ([monotone] if isinstance(monotone, str) else monotone)
+    chosen = _method(
+        method or section.method, space, nothing_assumed=helping is not None and list(helping) in ([], [NONE])
+    )
     goal = Goal(
         minimize=checked(minimize or section.minimize, "minimize"),
         confidence=_share(confidence, scenario.run.confidence, "confidence"),
@@ -91,8 +97,10 @@ def optimize(
     points = designs.points(space)
     search = Search(evaluator, points, goal, progress)
     if chosen == "bisect":
-        bisect(search, named(points[0]).rpartition(" ")[0])
+        (name,) = names(space).values()
+        bisect(search, name)
     else:
+        search.assume(Order.along(points, helping_paths(scenario, space, helping)))
         select(search)
     exhaustive = len(points) * scenario.run.replications
     return Optimum(scenario, search, chosen, aims, exhaustive=exhaustive, settings=settings)
@@ -108,7 +116,8 @@ def _size(space: Mapping[str, Dimension]) -> int | None:
     return size
 
 
-def _method(method: str, space: Mapping[str, Dimension]) -> str:
+def _method(method: str, space: Mapping[str, Dimension], *, nothing_assumed: bool) -> str:
+    """The method that is used. ``nothing_assumed``: nothing may be."""
     if method not in METHODS:
         raise TwinferError(f"method: {method!r} is not one of {', '.join(METHODS)}{did_you_mean(method, METHODS)}")
     size = _size(space)
@@ -116,13 +125,15 @@ def _method(method: str, space: Mapping[str, Dimension]) -> str:
     if method == "bisect" and not numbers:
         given = f"{len(space)} paths" if len(space) > 1 else "values that are not rising numbers, or cannot be listed"
         raise TwinferError(f"method bisect needs one number, like deployments.chat.replicas=1..8; there are {given}")
+    if method == "bisect" and nothing_assumed:
+        raise TwinferError("method bisect takes it that what costs more does better: monotone none needs method select")
     if method == "select" and size is None:
         raise TwinferError(
             "method select needs values that can be listed: lists, whole numbers, or ranges with steps like 0.5..4:8"
         )
     if method != "auto":
         return method
-    if numbers and size is not None and size > 3:
+    if numbers and not nothing_assumed and size is not None and size > 3:
         return "bisect"
     return "select" if size is not None and size <= _LISTED else "tpe"
 

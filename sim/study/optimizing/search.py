@@ -19,6 +19,8 @@ FIRST = 3
 
 _SETTLED = 16  # replications after which it is believed what they say of how many more it takes
 _HOPE = 2.0  # times what is left
+_NEARLY = 2  # times what it has had
+_OVERTIME = 4
 
 Progress = Callable[[int, int, str], None]
 
@@ -38,9 +40,10 @@ class Goal:
 
 @dataclass
 class Search:
-    """Candidates and the evidence for them. ``order``: which have more than which, and are taken to do no worse; ``notes`` are sentences for the user; ``offset``: the first replication that is run.
+    """Candidates and the evidence for them.
 
-    Raises the error of its first point if none of them can be.
+    ``notes`` are sentences for the user; ``offset``: the first replication that is run; ``order``: which points are taken to do no worse
+    than which. Raises the error of its first point if none of them can be.
     """
 
     evaluator: Evaluator
@@ -71,7 +74,7 @@ class Search:
 
     def assume(self, order: Order) -> None:
         """That points with more do no worse, before anything is run."""
-        self.order, self._judges = order, order.judges
+        self.order, self._judges = order, max(order.judges, self._judges)
         self.levels = self._levels(1)
 
     @property
@@ -107,6 +110,8 @@ class Search:
         """Those that are open, but for such as are out as soon as another open one is that has more."""
         found = self.open()
         numbers = {one.number for one in found}
+        if self.random:  # one that has more may not matter, as it is dearer
+            return found
         return [one for one in found if numbers.isdisjoint(self.order.above[one.number])]
 
     def hopeless(self, candidate: Candidate) -> bool:
@@ -115,6 +120,21 @@ class Search:
             return False
         needed = candidate.needs(self.levels)
         return needed is None or needed > _HOPE * self.left
+
+    def more(self, candidate: Candidate, patience: int) -> int:
+        """How many further replications it should get next: what would decide it, but no more than it has had.
+
+        0 if it has had what it may for now: ``patience``, or some times that where it seems to be nearly decided.
+        """
+        had = candidate.replications
+        if candidate.figures is not None and candidate.figures.exact:
+            return 0
+        if had < FIRST:
+            return FIRST - had
+        needed = candidate.needs(self.levels) if candidate.status == "undecided" else had
+        nearly = needed is not None and needed <= _NEARLY * had and candidate.status == "undecided"
+        most = _OVERTIME * patience if nearly else patience
+        return max(min(had if needed is None else max(needed, 1), had, most - had), 0)
 
     def run(self, wanted: Iterable[tuple[Candidate, int]]) -> None:
         """So many further replications of each, no more than are left; then decide what can be decided."""
@@ -133,14 +153,6 @@ class Search:
             if self.progress is not None:
                 self.progress(self.spent, self.goal.budget, "")
         self._decide(asked)
-
-    def step(self, candidate: Candidate, most: int) -> int:
-        """How many further replications it should get next: what would decide it, but no more than it has had, and ``most`` in all."""
-        had = candidate.replications
-        if had < FIRST:
-            return FIRST - had
-        needed = candidate.needs(self.levels) if candidate.status == "undecided" else had
-        return max(min(had if needed is None else needed, had, most - had), 1)
 
     def _decide(self, asked: Sequence[Candidate]) -> None:
         limits = [len(one.limits) for one in self.candidates if one.figures is not None]
@@ -168,8 +180,8 @@ class Search:
         for less, more in pairs:
             if more.falls_short_of(less, self.levels):
                 self.notes.append(
-                    f"More of {' and '.join(self.order.of)} does not always help ({named(less.point)} does better than "
-                    f"{named(more.point)}): nothing was taken for granted."
+                    f"That {self.order.says} can only help is not so, as {named(less.point)} does better than {named(more.point)}: "
+                    "nothing was taken for granted."
                 )
                 self.order = Order.none(len(self.candidates))
                 for one in self.candidates:
@@ -179,7 +191,9 @@ class Search:
             less.assumed = less.assumed or (more.short and less.status == "undecided")
 
     def _levels(self, limits: int) -> Levels:
-        return Levels.of(1.0 - self.goal.confidence, len(self.candidates), limits, random=self.random, judges=self._judges)
+        return Levels.of(
+            1.0 - self.goal.confidence, len(self.candidates), limits, random=self.random, judges=self._judges
+        )
 
 
 def _number(cost: float) -> float:

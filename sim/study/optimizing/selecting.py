@@ -1,9 +1,10 @@
-"""Ranking and selection over a finite set: the cheapest point that meets the objectives, nothing assumed of the others.
+"""Ranking and selection over a finite set: the cheapest point that meets the objectives.
 
 First one that does is sought, by halving the range of costs: where nothing seems to do, dearer ones are looked at, else cheaper ones. Then
-those that would be cheaper are ruled out, or take its place, what is soonest decided first; what is not cheaper by more than the
-tolerance is never looked at. A point that is hard to tell waits until the easy ones are done. The order is a guess and may be wrong;
-what is decided does not depend on it.
+those that would be cheaper are ruled out, or take its place. What seems to do comes first, and by itself, as it would spare all that is
+as dear; then what is soonest decided. What is not cheaper by more than the tolerance is never looked at, nor what has less than another
+point that is open: that one will do for both. A point that is hard to tell waits until the easy ones are done. The order is a guess and
+may be wrong; what is decided does not depend on it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.study.optimizing.candidate import Candidate
+from sim.study.optimizing.order import Order
 from sim.study.optimizing.search import FIRST, Search
+from sim.study.optimizing.words import more_of
 
-__all__ = ["select"]
+__all__ = ["bisect", "select"]
 
 _SLAB = 4
 """Points at a time: enough that workers are busy, and whatever their number, so that the answer does not depend on it."""
@@ -34,15 +37,52 @@ def select(search: Search) -> None:
         search.run([(one, FIRST - one.replications) for one in search.candidates])
     near = _Neighbours(search)
     _find_one(search, near)
+    _decide(search, near)
+    trusted = search.order
+    _check(search)
+    if search.order is not trusted:
+        _decide(search, near)
+
+
+def bisect(search: Search, name: str = "number") -> None:
+    """Decide which of the candidates, a number each, is the first that meets the objectives, where what costs more does better."""
+    count, rising = len(search.candidates), [one.number for one in search.candidates if one.status != "failed"]
+    search.assume(Order.rising(count, rising, more_of(name)))
+    ends = [search.candidates[number] for number in (rising[0], rising[-1])]
+    if search.random:
+        search.run([(one, FIRST) for one in ends])
+    first, last = map(search.cost, ends)
+    if first > last:
+        search.assume(Order.rising(count, rising[::-1], more_of(name, less=True)))
+    elif first == last and len(rising) > 1:
+        search.notes.append(f"{more_of(name).capitalize()} does not cost more: all values were searched.")
+        search.assume(Order.none(count))
+    select(search)
+
+
+def _decide(search: Search, near: _Neighbours) -> None:
     patience = _PATIENCE
     while search.left and (waiting := [one for one in search.front() if not search.hopeless(one)]):
-        ready = [one for one in waiting if one.replications < patience]
+        ready = [one for one in waiting if search.more(one, patience)]
         if not ready:
             patience *= _GROWTH
             continue
         ranked = near.ranked(ready)
-        rival = near.seems(ranked[0])  # one that meets the objectives spares all that is as dear: others wait for it
-        search.run([(one, search.step(one, patience)) for one in ranked[: 1 if rival else _SLAB]])
+        alone = near.seems(ranked[0])
+        search.run([(one, search.more(one, patience)) for one in ranked[: 1 if alone else _SLAB]])
+
+
+def _check(search: Search) -> None:
+    """Look at points beside the winner of which something was taken for granted, one with more and one with less than it."""
+    if (winner := search.winner) is None:
+        return
+    more = [search.candidates[number] for number in search.order.above[winner.number]]
+    less = [search.candidates[number] for number in search.order.below[winner.number]]
+    cheapest = min(more, key=search.cost, default=winner)
+    dearest = max((one for one in less if one.assumed), key=search.cost, default=winner)
+    for one in (cheapest, dearest):
+        while search.left and one.status == "undecided" and (count := search.more(one, _PATIENCE)):
+            search.run([(one, count)])
 
 
 def _find_one(search: Search, near: _Neighbours) -> None:
@@ -60,10 +100,10 @@ def _find_one(search: Search, near: _Neighbours) -> None:
     for level in levels[low:]:
         probes = near.ranked(level)[:_PROBES]
         while search.left and search.winner is None:
-            ready = [one for one in probes if one.open and one.replications < _PATIENCE]
+            ready = [one for one in probes if one.open and search.more(one, _PATIENCE)]
             if not ready:
                 break
-            search.run([(one, search.step(one, _PATIENCE)) for one in ready])
+            search.run([(one, search.more(one, _PATIENCE)) for one in ready])
         if search.winner is not None or not search.left:
             return
 

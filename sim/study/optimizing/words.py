@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sim.study.optimizing.candidate import Candidate
     from sim.study.optimizing.search import Search
 
-__all__ = ["answer", "fate", "money", "named", "names", "reason"]
+__all__ = ["answer", "fate", "money", "more_of", "named", "names", "reason"]
 
 _LISTED = 4
 
@@ -37,6 +37,13 @@ def named(point: Mapping[str, Any]) -> str:
     short = names(point)
     said = (str(value) if path == OPTION else f"{short[path]} {value}" for path, value in point.items())
     return ", ".join(said) or "the scenario as it is"
+
+
+def more_of(name: str, *, less: bool = False) -> str:
+    """``more replicas``, ``a higher max_num_seqs``, ``a lower max_num_seqs``."""
+    if name.endswith("replicas"):
+        return f"{'fewer' if less else 'more'} {name}"
+    return f"a {'lower' if less else 'higher'} {name}"
 
 
 def money(figure: str, value: float) -> str:
@@ -141,7 +148,7 @@ def answer(search: Search, *, method: str) -> str:
 
 def _provided(search: Search) -> str:
     assumed = any(one.assumed for one in search.candidates)
-    return ", given that more of it helps, as it does beside this one" if assumed else ""
+    return f", taking it that {search.order.says} can only help" if assumed else ""
 
 
 def _undecided(search: Search, cheaper: Sequence[Candidate]) -> str:

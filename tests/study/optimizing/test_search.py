@@ -11,10 +11,9 @@ from benchmarks.optimum import Known, Repeat, Synthetic, grid, line, repeated
 from sim.errors import ConfigError, TwinferError
 from sim.observe.objectives import Figures
 from sim.stats import wilson
-from sim.study.optimizing.bisecting import bisect
 from sim.study.optimizing.evaluation import Ask, Measured
 from sim.study.optimizing.search import Goal, Search
-from sim.study.optimizing.selecting import select
+from sim.study.optimizing.selecting import bisect, select
 from sim.study.optimizing.words import answer, fate, money
 
 
@@ -141,7 +140,7 @@ def test_bisection_looks_at_few_points_and_at_the_neighbours():
     assert {7, 8, 9, 10} <= set(looked)
     assert len(looked) <= 8
     assert not found.open()
-    assert "given that more of it helps" in answer(found, method="bisect")
+    assert "taking it that a higher number can only help" in answer(found, method="bisect")
 
 
 def test_bisection_goes_by_what_costs_more_not_by_what_is_more():
@@ -156,7 +155,7 @@ def test_bisection_notices_that_more_does_not_help_and_searches_all():
     means = [(2.0, 0.5), (0.5, 0.5), (1.8, 0.5), (1.7, 0.5), (0.6, 0.5), (1.5, 0.5), (0.5, 0.5), (0.4, 0.5)]
     found = search(Synthetic(means, [float(x + 1) for x in range(8)], seed=2, cv=0.05))
     bisect(found, "replicas")
-    assert any("does not always help" in note for note in found.notes)
+    assert any("can only help is not so" in note for note in found.notes)
     assert found.winner is not None
     assert found.winner.number == 1
 
@@ -174,7 +173,7 @@ def test_bisection_shows_that_its_answer_is_the_cheapest_where_costs_are_random(
 def test_bisection_where_more_does_not_cost_more_searches_all():
     found = search(Synthetic([(0.5, 0.5)] * 4, [1.0] * 4, seed=2))
     bisect(found, "max_num_seqs")
-    assert found.notes == ["More of max_num_seqs does not cost more: all values were searched."]
+    assert found.notes == ["A higher max_num_seqs does not cost more: all values were searched."]
     assert found.winner is not None
 
 
