@@ -159,7 +159,8 @@ def _show(found: SensitivityResult, console: Console) -> None:
     for sentence in found.summary:
         console.print(sentence)
     figures = dict.fromkeys((effect.workload, effect.metric) for effect in found.effects)
-    several = len({one.workload for one in (*found.effects, *found.spreads)}) > 1
+    watched = {*figures, *((spread.workload, spread.metric) for spread in found.spreads)}
+    several = len({workload for workload, _ in watched}) > 1
 
     def named(workload: str, metric: str) -> str:
         return f"{workload} {label(metric)}" if several and workload else label(metric)

@@ -226,8 +226,8 @@ def _loaded(directory: Path) -> SweepResult:
 
 def _shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*", text)
-    if match is None:
-        raise ConfigError([Problem(f"{text!r} is not of the form K/N, like 3/16", path="--shard")])
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise ConfigError([Problem(f"{text!r} is not of the form K/N, like 3/16, with K from 1 to N", path="--shard")])
     return int(match[1]), int(match[2])
 
 

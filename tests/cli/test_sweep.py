@@ -72,7 +72,11 @@ def test_if_none_can_be_run_that_is_bad_input(twinfer: Twinfer, scenario: Path) 
         (("--over", "run.seed=1", "--over", "run.seed=2"), "--over: run.seed is given twice"),
         (("--over", "run.seed=1..9", "--method", "sobol"), "points: method sobol needs to know how many"),
         (("--over", "run.seed=1..9", "--shard", "3"), "--shard: '3' is not of the form K/N, like 3/16"),
-        (("--over", "run.seed=1..9", "--shard", "0/4"), "shard: 0/4: shards are numbered from 1 to 4"),
+        (
+            ("--over", "run.seed=1..9", "--shard", "0/4"),
+            "--shard: '0/4' is not of the form K/N, like 3/16, with K from 1 to N",
+        ),
+        (("--over", "run.seed=1..9", "--shard", "3/0"), "--shard: '3/0' is not of the form K/N"),
         ((), "sweep.over: nothing varies"),
     ],
 )
