@@ -47,14 +47,15 @@ def entry(path: Path, *, anew: bool) -> str:
     chosen = next((plot for plot in plots if plot.name.startswith(TELLING.get(path.stem, ""))), plots[0])
     PICTURES.mkdir(parents=True, exist_ok=True)
     (PICTURES / f"{path.stem}.png").write_bytes(chosen.file("png"))
-    answer = comparison.verdict.sentence.partition(". ")
+    first, *rest = comparison.verdict.sentence.rstrip(".").split(". ")
+    answer = ". ".join([first, *rest[: bool(rest and "also meets" in rest[0])]])  # the winner, and who is next
     return "\n".join(
         [
             f"## {path.stem.replace('_', ' ').capitalize()}",
             "",
             f"**{scenario.question}**",
             "",
-            f"{answer[0]}.".replace("..", "."),
+            f"{answer}.",
             "",
             f"![{chosen.title}: {chosen.description}](images/gallery/{path.stem}.png)",
             "",

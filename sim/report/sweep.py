@@ -118,11 +118,20 @@ def write(found: SweepResult, directory: Path) -> Path:
 def page(found: SweepResult) -> str:
     """The whole page."""
     counts = {status: sum(o.status == status for o in found.outcomes) for status in ("meets", "undecided", "misses")}
-    said = {"meets": "meet every objective", "undecided": "are not decided", "misses": "miss one"}
-    words = [f"{count:,} {said[status]}" for status, count in counts.items() if count]
+    said = {
+        "meets": ("meets every objective", "meet every objective"),
+        "undecided": ("is not decided", "are not decided"),
+        "misses": ("misses one", "miss one"),
+    }
+    words = [f"{count:,} {said[status][count != 1]}" for status, count in counts.items() if count]
     if found.failed:
         words.append(f"{len(found.failed):,} could not be run")
-    lead = [tag("p", f"{len(found):,} points{': ' + ', '.join(words) if words else ''}. {_best(found)}")]
+    lead = [
+        tag(
+            "p",
+            f"{len(found):,} point{'' if len(found) == 1 else 's'}{': ' + ', '.join(words) if words else ''}. {_best(found)}",
+        )
+    ]
     drawn = plots(found)
     sections = [Section("pictures", "Over the space", pictures(drawn))] if drawn else []
     sections.append(Section("points", "Points, best first", [_table(found), _more(found)]))
