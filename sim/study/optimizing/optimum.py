@@ -87,7 +87,8 @@ class Optimum:
     @property
     def effort(self) -> str:
         """What it took, in words."""
-        looked = sum(one.figures is not None for one in (*self.search.candidates, *self.explored))
+        every = (*self.search.candidates, *self.explored)
+        looked = len({repr(one.point) for one in every if one.figures is not None})
         text = f"{self.spent:,} replications of {looked:,} point{'' if looked == 1 else 's'}"
         if self.exhaustive is None:
             return f"{text}."
@@ -163,7 +164,8 @@ class Optimum:
         folder = Path(directory)
         table = self.table.copy()
         for path in {path for one in (*self.search.candidates, *self.explored) for path in one.point}:
-            if table[path].map(type).nunique() > 1:
+            kinds = set(table[path].map(type))
+            if len(kinds) > 1 or kinds & {dict, list}:
                 table[path] = table[path].map(str)
         write(
             folder,

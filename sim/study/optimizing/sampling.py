@@ -65,7 +65,7 @@ def sample(
     search = Search(evaluator, finalists, goal, progress, offset=_FRESH, spent=explored.spent)
     select(search)
     search.notes.append(
-        f"{len(explored.candidates):,} points of the space were looked at; what is said of the {len(finalists)} finalists rests on "
+        f"Points of the space that were looked at: {len(explored.candidates):,}. What is said of the finalists ({len(finalists)}) rests on "
         "replications of their own. Nothing is said of points that were not looked at."
     )
     return search, explored
@@ -94,7 +94,7 @@ def explore(
             directions=["minimize" if name == goal.minimize or sign(name) > 0.0 else "maximize" for name in names],
         )
         found = Explored()
-        known: dict[tuple[Any, ...], Candidate] = {}
+        known: dict[str, Candidate] = {}
         idle = 0
         while (room := (most - found.spent) // FIRST) and idle < _IDLE:
             trials = [study.ask() for _ in range(min(_BATCH, room))]
@@ -106,7 +106,7 @@ def explore(
             promising = _promising(new, found.candidates, goal)[: (most - found.spent) // (_SECOND - FIRST)]
             _measure(evaluator, promising, _SECOND, found)
             for trial, point in zip(trials, points, strict=True):
-                _tell(optuna, study, trial, known[tuple(point.values())], names)
+                _tell(optuna, study, trial, known[repr(point)], names)
             if progress is not None:
                 progress(min(found.spent, goal.budget), goal.budget, "exploring")
     if all(one.figures is None for one in found.candidates):
@@ -157,11 +157,11 @@ def _suggested(trial: Any, path: str, dimension: Dimension) -> Any:
     return dimension.value(trial.suggest_float(path, dimension.low, dimension.high, log=dimension.log))
 
 
-def _unknown(points: Sequence[Point], known: dict[tuple[Any, ...], Candidate], evaluator: Evaluator) -> list[Candidate]:
+def _unknown(points: Sequence[Point], known: dict[str, Candidate], evaluator: Evaluator) -> list[Candidate]:
     """Candidates for points that were not seen before."""
     new = []
     for point in points:
-        key = tuple(point.values())
+        key = repr(point)
         if key in known:
             continue
         one = known[key] = Candidate(len(known), point)

@@ -166,10 +166,11 @@ def _coordinates(points: Sequence[Any]) -> npt.NDArray[np.float64]:
     columns: list[list[float]] = []
     for path in dict.fromkeys(path for point in points for path in point):
         values = [point.get(path) for point in points]
-        known = list(dict.fromkeys(values))
-        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
-            rank = {value: index / max(len(known) - 1, 1) for index, value in enumerate(sorted(known))}
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            known = sorted(set(values))
+            rank = {value: index / max(len(known) - 1, 1) for index, value in enumerate(known)}
             columns.append([rank[value] for value in values])
         else:
-            columns += [[0.5 * (value == other) for value in values] for other in known]
+            said = [repr(value) for value in values]  # a whole autoscaler, perhaps
+            columns += [[0.5 * (one == other) for one in said] for other in dict.fromkeys(said)]
     return np.array(columns, dtype=np.float64).T.reshape(len(points), len(columns))

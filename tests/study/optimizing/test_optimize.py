@@ -178,6 +178,22 @@ def test_the_table_has_what_was_minimized_with_its_interval(scenario: sim.Scenar
     assert {"tpot_p99", "tpot_p99_half_width"} <= set(found.table.columns)
 
 
+@pytest.mark.parametrize("method", ["select", "tpe"])
+def test_a_value_may_be_a_whole_section(scenario: sim.Scenario, method: str, tmp_path: Path):
+    if method == "tpe":
+        pytest.importorskip("optuna")
+    routers = [{"kind": "round-robin"}, {"kind": "power-of-two"}]
+    space: dict[str, Any] = {"deployments.chat.router": routers, REPLICAS: [2, 3]}
+    found = sim.optimize(scenario, over=space, method=method, replications=24, jobs=1)
+    assert found.winner is not None
+    assert found.winner[REPLICAS] == 2
+    assert found.winner["deployments.chat.router"] in routers
+    found.save(tmp_path)
+    assert sim.load(tmp_path / "winner.yaml").deployments[0].replicas == 2
+    looked = {repr(one.point) for one in (*found.search.candidates, *found.explored) if one.figures is not None}
+    assert f"of {len(looked)} points" in found.effort
+
+
 def test_a_space_that_cannot_be_listed_is_sampled_by_itself(scenario: sim.Scenario):
     pytest.importorskip("optuna")
     space = {"deployments.chat.engine.gpu_memory_utilization": "0.7..0.9"}
