@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def explore(
         )
     names = _aims(method, goal, pareto)
     most = max(int(_SHARE * goal.budget), FIRST)
-    with _quiet() as optuna:
+    with _quiet() as optuna, _one_thread(method):
         study = optuna.create_study(
             sampler=_sampler(optuna, method, seed),
             directions=["minimize" if name == goal.minimize or sign(name) > 0.0 else "maximize" for name in names],
@@ -97,6 +98,8 @@ def explore(
         known: dict[str, Candidate] = {}
         idle = 0
         while (room := (most - found.spent) // FIRST) and idle < _IDLE:
+            if progress is not None:
+                progress(min(found.spent, goal.budget), goal.budget, "exploring")
             trials = [study.ask() for _ in range(min(_BATCH, room))]
             points = [{path: _suggested(trial, path, each) for path, each in over.items()} for trial in trials]
             new = _unknown(points, known, evaluator)
@@ -107,8 +110,6 @@ def explore(
             _measure(evaluator, promising, _SECOND, found)
             for trial, point in zip(trials, points, strict=True):
                 _tell(optuna, study, trial, known[repr(point)], names)
-            if progress is not None:
-                progress(min(found.spent, goal.budget), goal.budget, "exploring")
     if all(one.figures is None for one in found.candidates):
         raise TwinferError(f"no point can be simulated: {found.candidates[0].why}")
     return found
@@ -135,12 +136,28 @@ def _quiet() -> Iterator[Any]:
         optuna.logging.set_verbosity(before)
 
 
+@contextmanager
+def _one_thread(method: str) -> Iterator[None]:
+    """torch on one thread: its matrices here are tiny, threads that wait for each other on busy cores take several times as long, and
+    sums do not depend on their number."""
+    if method != "gp":
+        yield
+        return
+    if find_spec("torch") is None:
+        raise TwinferError("method gp needs torch: pip install torch, or take tpe")
+    torch = import_module("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def _sampler(optuna: Any, method: str, seed: int) -> Any:
     if method == "nsga2":
         return optuna.samplers.NSGAIISampler(seed=seed, population_size=3 * _BATCH)
     if method == "gp":
-        if find_spec("torch") is None:
-            raise TwinferError("method gp needs torch: pip install torch, or take tpe")
         return optuna.samplers.GPSampler(seed=seed)
     return optuna.samplers.TPESampler(seed=seed, multivariate=True)
 
