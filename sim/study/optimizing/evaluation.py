@@ -10,7 +10,7 @@ from sim.observe.objectives import Figures
 from sim.study.task import Task
 
 if TYPE_CHECKING:
-    from sim.study.study import Study
+    from sim.study.study import Outcome, Study
 
 __all__ = ["Ask", "Evaluator", "Measured", "Point", "Simulations", "joined"]
 
@@ -18,6 +18,8 @@ Point = Mapping[str, Any]
 """Values by path: what a configuration changes."""
 
 PRICE = "usd_per_hour"
+
+_TOGETHER = 2  # replications of a task, where there are more to share out
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,40 @@ class Simulations:
         return sum(placed.usd_per_hour for placed in build(scenario).deployments)
 
     def measure(self, asks: Sequence[Ask]) -> Iterator[Measured]:
-        """Simulated by the study's workers."""
-        tasks = [Task({**self.settings, **ask.point}, ask.first, ask.count, ask.warmup) for ask in asks]
+        """Simulated by the study's workers, who share the replications of a point, once it is known what warm-up they all have."""
+        parts = [_parts(ask) for ask in asks]
+        tasks = [
+            Task({**self.settings, **ask.point}, first, count, ask.warmup)
+            for ask, some in zip(asks, parts, strict=True)
+            for first, count in some
+        ]
+        waiting = iter(parts)
+        done: list[Outcome] = []
+        count = 0
         for outcome in self.study.evaluate(tasks):
-            yield Measured(outcome.figures, outcome.warmup_s, outcome.error)
+            count = count if done else len(next(waiting))
+            done.append(outcome)
+            if len(done) == count:
+                yield _together(done)
+                done = []
+
+
+def _together(done: Sequence[Outcome]) -> Measured:
+    """What came of the tasks of one ask."""
+    figures = None
+    for outcome in done:
+        if outcome.figures is None:
+            return Measured(None, outcome.warmup_s, outcome.error)
+        figures = joined(figures, outcome.figures)
+    return Measured(figures, done[0].warmup_s)
+
+
+def _parts(ask: Ask) -> list[tuple[int, int]]:
+    """First replication and count of each task."""
+    most = ask.count if ask.warmup is None else _TOGETHER
+    return [
+        (first, min(most, ask.first + ask.count - first)) for first in range(ask.first, ask.first + ask.count, most)
+    ]
 
 
 def joined(figures: Figures | None, more: Figures) -> Figures:
