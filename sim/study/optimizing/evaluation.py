@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sim.observe.objectives import Figures
-from sim.study.task import Task
+from sim.study.task import Outcome, Task
 
 if TYPE_CHECKING:
-    from sim.study.study import Outcome, Study
+    from sim.study.study import Study
 
 __all__ = ["Ask", "Evaluator", "Measured", "Point", "Simulations", "joined"]
 
