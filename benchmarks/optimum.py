@@ -2,10 +2,13 @@
 
 synthetic   points with known means; normal figures, half of whose variance all points share. Truth: the means.
 resampled   200 configurations of benchmarks/optimum.yaml, each simulated N times; a repeat draws rows of that table with replacement,
-            the same rows for all points. Truth: the means over the table, exactly.
-live        simulated anew with another seed in each repeat, on 24 of the configurations. Truth: 100 other replications of each.
+            the same rows for all points. Truth: the means over the table, exactly. Targets are set afterwards, as many as are named.
+live        all 200 simulated anew with another seed in each repeat. Truth: other replications, 20 of each point and 200 of those near
+            a target. Against exhaustive search, 20 replications of each point, in the first few repeats.
 
 A repeat is right if the winner meets every objective in truth, and no point that does is cheaper, but for those it says are open.
+
+    python -m benchmarks.optimum live --store runs/optimum      10 to 15 minutes on 2 cores; interrupted, it goes on where it was
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,14 +26,19 @@ import numpy as np
 
 from sim.observe.objectives import Figures
 from sim.stats import wilson
-from sim.study.optimizing.evaluation import Ask, Measured
+from sim.study.optimizing.evaluation import Ask, Measured, joined
+from sim.study.optimizing.order import Order
 from sim.study.optimizing.search import Goal, Search
 from sim.study.optimizing.selecting import bisect, select
 
-__all__ = ["Known", "Repeat", "Resampled", "Synthetic", "grid", "repeated", "simulated", "truth"]
+__all__ = ["Known", "Repeat", "Resampled", "Synthetic", "grid", "kinds", "repeated", "simulated", "truth"]
 
 PATH = Path(__file__).with_name("optimum.yaml")
 COST, TTFT, TPOT = "usd_per_hour", "ttft_p99", "tpot_p99"
+REPLICAS = "deployments.chat.replicas"
+TARGETS = ("400/25", "700/30", "300/20", "500/25", "500/40", "1000/25", "1000/30")
+"""p99 TTFT and p99 TPOT in milliseconds. The first is what the benchmark began with; the second was tried when an earlier search failed
+on the first; the others were named when the present one was written, before it was run on them."""
 
 
 class Known:
@@ -88,10 +96,16 @@ class Synthetic(Known):
 class Resampled(Known):
     """Rows of a table of simulated figures, drawn with replacement: row r of a repeat is the same for all points."""
 
-    def __init__(self, table: Sequence[Figures], seed: int) -> None:
+    def __init__(self, table: Sequence[Figures], seed: int = 0) -> None:
         self.table, self.seed = table, seed
         self.costs = [figures.estimate(COST).value for figures in table]
         self.meets = [truth(figures) for figures in table]
+
+    def again(self, seed: int) -> Resampled:
+        """The same table, drawn from anew."""
+        other = object.__new__(Resampled)
+        other.__dict__ = {**self.__dict__, "seed": seed}
+        return other
 
     def figures(self, x: int, replications: range) -> Figures:
         table = self.table[x]
@@ -127,9 +141,12 @@ def repeated(
     goal: Goal,
     search_by: Callable[[Search], None] = select,
     points: Sequence[Mapping[str, Any]] | None = None,
+    monotone: Sequence[str] = (),
 ) -> Repeat:
-    """Search, and hold the answer against the truth. ``points``: as the search sees them, with more than their number."""
+    """Search, and hold the answer against the truth. ``points``: as the search sees them, with more than their number, of which
+    ``monotone`` can only help."""
     search = Search(known, points or [{"x": x} for x in range(len(known.costs))], goal)
+    search.assume(Order.along([{**point, "x": 0} for point in search.points], monotone))
     search_by(search)
     winner = search.winner
     doing = [cost for cost, meets in zip(known.costs, known.meets, strict=True) if meets]
@@ -154,6 +171,23 @@ def grid(seed: int, *, levels: int = 10, each: int = 20) -> tuple[list[tuple[flo
         means.append((float(load**2 * draw.uniform(0.8, 1.6)), float(draw.uniform(0.5, 1.1) + 0.1 * load)))
         costs.append(float(level))
     return means, costs
+
+
+def kinds(seed: int, *, levels: int = 10, each: int = 20) -> tuple[list[tuple[float, float]], list[float]]:
+    """The same of ``each`` kinds, of which more always does better: what a point is like is drawn once a kind."""
+    draw = np.random.default_rng((seed, 2))
+    factors = [(draw.uniform(0.8, 1.6), draw.uniform(0.5, 1.1)) for _ in range(each)]
+    loads = [0.5 * levels / level for level in range(1, levels + 1) for _ in range(each)]
+    means = [
+        (float(load**2 * one), float(two + 0.1 * load))
+        for load, (one, two) in zip(loads, factors * levels, strict=True)
+    ]
+    return means, [float(level) for level in range(1, levels + 1) for _ in range(each)]
+
+
+def places(levels: int = 10, each: int = 20) -> list[dict[str, int]]:
+    """The points of :func:`kinds` as a search sees them."""
+    return [{"kind": x % each, "replicas": x // each + 1, "x": x} for x in range(levels * each)]
 
 
 def line(seed: int, points: int = 24) -> tuple[list[tuple[float, float]], list[float]]:
@@ -192,24 +226,35 @@ def points_of(over: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(over, values, strict=True)) for values in product(*(each.grid() for each in over.values()))]
 
 
-def no_dearer(table: Sequence[Figures], repeats: Sequence[Repeat]) -> float:
-    """In which share of the repeats the winner costs no more than that of the exhaustive search: the cheapest whose intervals, from
-    the whole table, are all within the targets."""
-    doing = [figures for figures in table if {standing.status for standing in figures.standings()} == {"meets"}]
-    cheapest = min(figures.estimate(COST).value for figures in doing)
-    share = sum(one.cost <= cheapest * 1.01 for one in repeats) / len(repeats)
-    print(
-        f"  exhaustive search: {len(doing)} points meet, the cheapest at ${cheapest:g}/h; no dearer winner in {share:.1%}",
-        flush=True,
-    )
-    return share
+def exhaustive(table: Sequence[Figures], each: int = 20) -> float:
+    """What the winner of the exhaustive search costs: the cheapest whose intervals, of the first ``each`` replications, are all within
+    the targets. Infinite if there is none."""
+    found = np.inf
+    for figures in table:
+        (name,) = figures.workloads
+        some = Figures(figures.overall[:each], {name: figures.workloads[name][:each]}, figures.objectives)
+        if {standing.status for standing in some.standings()} == {"meets"}:
+            found = min(found, some.estimate(COST).value)
+    return float(found)
 
 
-def report(name: str, repeats: Sequence[Repeat], points: int, full: int) -> dict[str, Any]:
-    """Print and return what came of them; ``full``: replications a point of the exhaustive search."""
+def aimed(table: Sequence[Figures], targets: str) -> list[Figures]:
+    """The same figures, with objectives like "400/25"."""
+    ttft, tpot = (float(part) / 1_000.0 for part in targets.split("/"))
+    return [
+        replace(figures, objectives={name: {TTFT: ttft, TPOT: tpot} for name in figures.workloads}) for figures in table
+    ]
+
+
+_HEAD = "| what | repeats | right | best | no dearer than exhaustive | decided | replications: median, p90 |\n|---|---|---|---|---|---|---|"
+
+
+def report(name: str, repeats: Sequence[Repeat], against: Sequence[float] = ()) -> dict[str, Any]:
+    """Print a row of the table and return what it says. ``against``: what exhaustive search came to in each of the first repeats."""
     count, right = len(repeats), sum(one.right for one in repeats)
     low, high = wilson(right, count)
     spent = np.array([one.spent for one in repeats])
+    pairs = list(zip(repeats, against, strict=False))
     found = {
         "repeats": count,
         "right": right / count,
@@ -217,17 +262,161 @@ def report(name: str, repeats: Sequence[Repeat], points: int, full: int) -> dict
         "best": sum(one.best for one in repeats) / count,
         "decided": sum(one.decided for one in repeats) / count,
         "no_winner": sum(one.none for one in repeats) / count,
+        "no_dearer": sum(one.cost <= 1.01 * other for one, other in pairs) / len(pairs) if pairs else None,
         "spent_median": float(np.median(spent)),
         "spent_p90": float(np.quantile(spent, 0.9)),
-        "exhaustive": points * full,
     }
+    dearer = "" if not pairs else f"{found['no_dearer']:.0%} of {len(pairs)}"
     print(
-        f"{name}: {right} of {count} right ({low:.1%} to {high:.1%}); the best found in {found['best']:.1%}, all decided in "
-        f"{found['decided']:.1%}; replications {found['spent_median']:.0f} (median), {found['spent_p90']:.0f} (p90), "
-        f"exhaustive {points * full:,} ({full} each)",
+        f"| {name} | {count:,} | {right:,} ({low:.1%} to {high:.1%}) | {found['best']:.0%} | {dearer} | {found['decided']:.0%} | "
+        f"{found['spent_median']:.0f}, {found['spent_p90']:.0f} |",
         flush=True,
     )
     return found
+
+
+def synthetic(count: int) -> dict[str, Any]:
+    """Known means."""
+    seen = places()
+    ways: dict[str, Callable[[int], Repeat]] = {
+        "20 kinds, 1 to 10 replicas, at most 400": lambda s: repeated(
+            Synthetic(*kinds(s), s), Goal(budget=400), points=seen, monotone=["replicas"]
+        ),
+        "the same, nothing assumed": lambda s: repeated(Synthetic(*kinds(s), s), Goal(budget=400), points=seen),
+        "the same, assumed, at most 4,000": lambda s: repeated(
+            Synthetic(*kinds(s), s), Goal(budget=4_000), points=seen, monotone=["replicas"]
+        ),
+        "200 points of no structure, at most 400": lambda s: repeated(Synthetic(*grid(s), s), Goal(budget=400)),
+        "the same, at most 4,000": lambda s: repeated(Synthetic(*grid(s), s), Goal(budget=4_000)),
+        "40 points, random costs, at most 800": lambda s: repeated(
+            Synthetic(*grid(s, levels=8, each=5), s, spread=0.05), Goal(budget=800, tolerance=0.05)
+        ),
+        "bisect, 24 values, at most 480": lambda s: repeated(Synthetic(*line(s), s), Goal(budget=480), bisect),
+    }
+    return {name: report(name, [way(s) for s in range(count)]) for name, way in ways.items()}
+
+
+def resampled(
+    points: Sequence[Mapping[str, Any]],
+    each: int,
+    count: int,
+    targets: Sequence[str],
+    jobs: int | None,
+    store: Path | None,
+) -> dict[str, Any]:
+    """Draws from a table of simulations."""
+    table = simulated(points, each, jobs=jobs, store=store)
+    seen = [{**point, "x": x} for x, point in enumerate(points)]
+    found = {}
+    for target in targets:
+        known = Resampled(aimed(table, target))
+        full = [exhaustive(known.table)] * count
+        for monotone in ([REPLICAS], []):
+            repeats = [repeated(known.again(s), Goal(budget=400), points=seen, monotone=monotone) for s in range(count)]
+            name = (
+                f"resampled, {target} ms, {'replicas assumed to help' if monotone else 'nothing assumed'}, at most 400"
+            )
+            found[name] = report(name, repeats, full)
+        best = min((cost for cost, meets in zip(known.costs, known.meets, strict=True) if meets), default=np.inf)
+        print(
+            f"<!-- {target}: cheapest in truth ${best:g}/h, exhaustive ${full[0]:g}/h, {_order(points, known.meets)} -->",
+            flush=True,
+        )
+    return found
+
+
+def _order(points: Sequence[Mapping[str, Any]], meets: Sequence[bool]) -> str:
+    """Whether more replicas only help, in truth."""
+    order = Order.along(points, [REPLICAS])
+    against = sum(meets[x] and not meets[more] for x in range(len(points)) for more in order.above[x])
+    return f"{against} pairs where more replicas do worse"
+
+
+def live(
+    points: Sequence[Mapping[str, Any]], count: int, full: int, target: str, jobs: int | None, store: Path | None
+) -> dict[str, Any]:
+    """Repeats with seeds of their own. ``full``: how many of them are searched exhaustively as well."""
+    import sim
+
+    ttft, tpot = target.split("/")
+    scenario = sim.load(PATH).with_changes(
+        {f"workloads.chat.objectives.{TTFT}": f"{ttft}ms", f"workloads.chat.objectives.{TPOT}": f"{tpot}ms"}
+    )
+    over = {path: list(dict.fromkeys(point[path] for point in points)) for path in points[0]}
+    place = None if store is None else store / f"live-{ttft}-{tpot}-{scenario.digest()[:10]}.jsonl"
+    kept = {} if place is None or not place.exists() else {row["seed"]: row for row in map(json.loads, place.open())}
+    begin = time.monotonic()
+    for seed in range(1_000, 1_000 + count):
+        if seed in kept:
+            continue
+        optimum = sim.optimize(scenario, over=over, method="select", seed=seed, replications=400, jobs=jobs)
+        search, winner = optimum.search, optimum.search.winner
+        kept[seed] = {
+            "seed": seed,
+            "winner": None if winner is None else winner.number,
+            "open": [one.number for one in search.open()],
+            "spent": optimum.spent,
+            "notes": optimum.notes,
+            "exhaustive": _search_all(points, seed, target, jobs) if seed < 1_000 + full else None,
+        }
+        if place is not None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("a") as file:
+                file.write(json.dumps(kept[seed]) + "\n")
+        print(f"<!-- seed {seed}: {optimum.spent} replications, {time.monotonic() - begin:.0f} s -->", flush=True)
+    table = _truth(points, target, jobs)
+    known = Resampled(table)
+    doubtful = {
+        x for x, figures in enumerate(table) if "undecided" in {standing.status for standing in figures.standings()}
+    }
+    repeats, strict = [], []
+    for seed in range(1_000, 1_000 + count):
+        row = kept[seed]
+        cost = np.inf if row["winner"] is None else known.costs[row["winner"]]
+        for found, near in ((repeats, doubtful), (strict, set())):
+            sound = row["winner"] is None or known.meets[row["winner"]] or row["winner"] in near
+            missed = [
+                x
+                for x, meets in enumerate(known.meets)
+                if meets and known.costs[x] < 0.99 * cost and x not in row["open"] and x not in near
+            ]
+            least = min(c for x, c in enumerate(known.costs) if known.meets[x] and x not in near)
+            best = row["winner"] is not None and sound and cost <= least
+            found.append(
+                Repeat(sound and not missed, best, not row["open"], row["winner"] is None, row["spent"], float(cost))
+            )
+    against = [kept[seed]["exhaustive"] for seed in range(1_000, 1_000 + min(full, count))]
+    name = f"live, {target} ms, at most 400"
+    print(f"<!-- {len(doubtful)} points are as good as on a target, even after 220 replications -->\n{_HEAD}")
+    return {
+        name: report(name, repeats, against),
+        f"{name}, strict": report(f"{name}; points as good as on a target judged by their mean", strict, against),
+    }
+
+
+def _search_all(points: Sequence[Mapping[str, Any]], seed: int, target: str, jobs: int | None) -> float:
+    """What exhaustive search comes to: it may stop at the first level of costs at which a point meets the objectives."""
+    for replicas in sorted({point[REPLICAS] for point in points}):
+        some = [{**point, "run.seed": seed} for point in points if point[REPLICAS] == replicas]
+        cost = exhaustive(aimed(simulated(some, 20, jobs=jobs), target))
+        if np.isfinite(cost):
+            return cost
+    return float(np.inf)
+
+
+def _truth(points: Sequence[Mapping[str, Any]], target: str, jobs: int | None) -> list[Figures]:
+    """20 replications of each point, and 200 more of those a mean of which is within a factor of 2 of its target."""
+    table = aimed(simulated(points, 20, first=10_000, jobs=jobs), target)
+    near = [
+        x
+        for x, figures in enumerate(table)
+        if max(standing.estimate.value / standing.target for standing in figures.standings()) < 2.0
+        and figures.estimate(COST).value <= 1.5 * exhaustive(table)
+    ]
+    more = simulated([points[x] for x in near], 200, first=10_020, jobs=jobs)
+    for x, figures in zip(near, aimed(more, target), strict=True):
+        table[x] = joined(table[x], figures)
+    return table
 
 
 def main() -> None:
@@ -237,81 +426,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["synthetic", "resampled", "live"])
     parser.add_argument("--repeats", type=int, default=None)
-    parser.add_argument("--table", type=int, default=20, help="replications of each of the 200 points (resampled)")
+    parser.add_argument("--table", type=int, default=40, help="replications of each of the 200 points (resampled)")
+    parser.add_argument("--targets", nargs="*", default=None, help="p99 TTFT and TPOT in ms, like 400/25")
+    parser.add_argument(
+        "--exhaustive", type=int, default=10, help="repeats of live that are searched exhaustively as well"
+    )
     parser.add_argument("--jobs", type=int, default=None)
     parser.add_argument("--store", type=Path, default=None, help="a folder that keeps what was simulated")
     parser.add_argument("--out", type=Path, default=None, help="a JSON file for the figures")
     asked = parser.parse_args()
     found: dict[str, Any] = {}
-    if "synthetic" in asked.parts:
-        count = asked.repeats or 1_000
-        ways: dict[str, Callable[[int], Repeat]] = {
-            "select, 200 points, 400 replications": lambda s: repeated(Synthetic(*grid(s), s), Goal(budget=400)),
-            "select, 200 points, 4,000 replications": lambda s: repeated(Synthetic(*grid(s), s), Goal(budget=4_000)),
-            "select, 40 points, random cost": lambda s: repeated(
-                Synthetic(*grid(s, levels=8, each=5), s, spread=0.05), Goal(budget=800, tolerance=0.05)
-            ),
-            "bisect, 24 points": lambda s: repeated(Synthetic(*line(s), s), Goal(budget=480), bisect),
-        }
-        sizes = (200, 200, 40, 24)
-        for (name, way), size in zip(ways.items(), sizes, strict=True):
-            found[f"synthetic: {name}"] = report(f"synthetic: {name}", [way(s) for s in range(count)], size, 20)
     scenario = sim.load(PATH)
     assert scenario.optimize is not None
     points = points_of(scenario.optimize.over)
+    if {"synthetic", "resampled"} & set(asked.parts):
+        print(_HEAD)
+    if "synthetic" in asked.parts:
+        found["synthetic"] = synthetic(asked.repeats or 1_000)
     if "resampled" in asked.parts:
-        begin = time.monotonic()
-        table = simulated(points, asked.table, jobs=asked.jobs, store=asked.store)
-        print(f"{len(points)} points simulated {asked.table} times in {time.monotonic() - begin:.0f} s", flush=True)
-        for budget in (400, 800):
-            seen = [{**point, "x": x} for x, point in enumerate(points)]
-            repeats = [
-                repeated(Resampled(table, s), Goal(budget=budget), points=seen) for s in range(asked.repeats or 1_000)
-            ]
-            name = f"resampled: {budget} replications"
-            found[name] = report(name, repeats, len(points), 20)
-            found[name]["no_dearer_than_exhaustive"] = no_dearer(table, repeats)
-        known = Resampled(table, 0)
-        cheapest = min(cost for cost, meets in zip(known.costs, known.meets, strict=True) if meets)
-        best = [points[x] for x, meets in enumerate(known.meets) if meets and known.costs[x] == cheapest]
-        print(f"exhaustive: {len(best)} of {len(points)} are the cheapest that do, at ${cheapest}/h, such as {best[0]}")
-        begin = time.monotonic()
-        optimum = sim.optimize(scenario, replications=400, jobs=asked.jobs)
-        print(f"optimize: {optimum.sentence} {optimum.effort} {time.monotonic() - begin:.0f} s")
-        found["optimize"] = {"same": optimum.winner in best, "spent": optimum.spent, "sentence": optimum.sentence}
+        targets = asked.targets or TARGETS
+        store = None if asked.store is None else asked.store / "table"
+        found["resampled"] = resampled(points, asked.table, asked.repeats or 100, targets, asked.jobs, store)
     if "live" in asked.parts:
-        found["live"] = live(points, asked.repeats or 100, asked.jobs, asked.store)
+        for target in asked.targets or TARGETS[:1]:
+            found[f"live {target}"] = live(
+                points, asked.repeats or 100, asked.exhaustive, target, asked.jobs, asked.store
+            )
     if asked.out is not None:
         asked.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-
-
-def live(points: Sequence[Mapping[str, Any]], repeats: int, jobs: int | None, store: Path | None) -> dict[str, Any]:
-    """Repeats with seeds of their own."""
-    import sim
-
-    few = [
-        point
-        for point in points
-        if point["deployments.chat.replicas"] in (2, 3, 4, 5, 6, 7)
-        and point["deployments.chat.engine.max_num_seqs"] in (64, 256)
-        and point["deployments.chat.engine.max_num_batched_tokens"] == 4096
-    ]
-    table = simulated(few, 100, first=10_000, jobs=jobs, store=store)
-    meets = [truth(figures) for figures in table]
-    costs = [figures.estimate(COST).value for figures in table]
-    over = {path: list(dict.fromkeys(point[path] for point in few)) for path in few[0]}
-    scenario = sim.load(PATH)
-    done = []
-    for seed in range(repeats):
-        optimum = sim.optimize(scenario, over=over, method="select", seed=1_000 + seed, replications=240, jobs=jobs)
-        search = optimum.search
-        winner = search.winner
-        most = np.inf if winner is None else costs[winner.number]
-        missed = [x for x in range(len(few)) if meets[x] and costs[x] < most and not search.candidates[x].open]
-        sound = winner is None or meets[winner.number]
-        best = sound and most == min(cost for cost, does in zip(costs, meets, strict=True) if does)
-        done.append(Repeat(sound and not missed, best, optimum.decided, winner is None, optimum.spent, float(most)))
-    return report("live: 24 points", done, len(few), 20)
 
 
 if __name__ == "__main__":
