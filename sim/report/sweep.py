@@ -34,12 +34,16 @@ _PLOTS = 4
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of one workload, or of all requests (``workload`` is None), with its unit and the objective on it."""
+    """A figure of one workload, or of all requests (``workload`` is None), with its unit and the objective on it.
+
+    ``whose``: the workload whose objective that is; None: there is none. ``target`` is None where it varies from point to point.
+    """
 
     metric: str
     workload: str | None
     unit: Unit
     target: float | None = None
+    whose: str | None = None
 
     @property
     def title(self) -> str:
@@ -53,11 +57,10 @@ class Column:
 
     def status(self, outcome: Outcome) -> str:
         """How its objective fares there; empty without one."""
-        if outcome.figures is None or self.target is None:
+        if outcome.figures is None or self.whose is None:
             return ""
         standings = outcome.figures.standings()
-        found = (s.status for s in standings if s.metric == self.metric and self.workload in (None, s.workload))
-        return next(found, "")
+        return next((s.status for s in standings if (s.workload, s.metric) == (self.whose, self.metric)), "")
 
 
 def columns(found: SweepResult, metrics: Sequence[str] = ()) -> list[Column]:
@@ -65,9 +68,7 @@ def columns(found: SweepResult, metrics: Sequence[str] = ()) -> list[Column]:
 
     ResultError for a figure that there is not.
     """
-    many = (
-        len({workload for outcome in found.outcomes if outcome.figures for workload in outcome.figures.workloads}) > 1
-    )
+    many = len(found.workloads) > 1
     asked: list[tuple[str | None, str]]
     if metrics:
         asked = [_asked(found, name) for name in metrics]
@@ -81,10 +82,10 @@ def columns(found: SweepResult, metrics: Sequence[str] = ()) -> list[Column]:
             for outcome in found.outcomes
             if (estimate := Column(metric, workload, Unit("")).estimate(outcome)) is not None
         ]
-        target = next(
-            (t for (w, m), t in found.targets.items() if m == metric and (workload is None or w == workload)), None
-        )
-        answer.append(Column(metric, workload, unit_for(metric, values), target))
+        owners = [workload] if workload is not None else [WHOLE_RUN, *([] if many else found.workloads)]
+        whose = next((owner for owner in owners if (owner, metric) in found.targets), None)
+        target = None if whose is None else found.targets[whose, metric]
+        answer.append(Column(metric, workload, unit_for(metric, values), target, whose))
     return answer
 
 

@@ -212,13 +212,19 @@ class SweepResult:
         )
 
     @property
-    def targets(self) -> dict[tuple[str, str], float]:
-        """Objectives by (workload, metric); of one that varies, the first."""
-        found: dict[tuple[str, str], float] = {}
+    def workloads(self) -> list[str]:
+        """The workloads there are."""
+        return list(dict.fromkeys(name for o in self.outcomes if o.figures is not None for name in o.figures.workloads))
+
+    @property
+    def targets(self) -> dict[tuple[str, str], float | None]:
+        """Objectives by (workload, metric); None for one that varies from point to point."""
+        found: dict[tuple[str, str], float | None] = {}
         for outcome in self.outcomes:
             for workload, targets in () if outcome.figures is None else outcome.figures.objectives.items():
                 for metric, target in targets.items():
-                    found.setdefault((workload, metric), target)
+                    same = found.setdefault((workload, metric), target) == target
+                    found[workload, metric] = target if same else None
         return found
 
     @property

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sim
 from sim.config.loading import load_text
-from sim.report.sweep import page
+from sim.report.sweep import columns, page
 from tests.study.small import SMALL
 
 
@@ -19,3 +19,11 @@ def test_a_share_of_0_has_a_class_of_its_own(tmp_path: Path) -> None:
     html = page(found)
     assert "from 0.0% to 100%" in html
     assert "0.0%–20.0%" in html
+
+
+def test_an_objective_that_varies_has_no_target_and_each_point_its_own_mark(tmp_path: Path) -> None:
+    # the first token takes at least a millisecond, and less than a second on an idle GPU
+    found = sim.sweep(load_text(SMALL), {"workloads.chat.objectives.ttft_p99": ["1us", "60s"]}, store=tmp_path, jobs=1)
+    (column,) = [column for column in columns(found) if column.metric == "ttft_p99"]
+    assert column.target is None
+    assert [column.status(outcome) for outcome in found.outcomes] == ["misses", "meets"]
