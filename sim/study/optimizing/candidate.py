@@ -87,6 +87,7 @@ class Candidate:
     short: bool = False
     why: str = ""
     limits: list[Limit] = field(default_factory=list)
+    _needs: tuple[tuple[int, Levels], int | None] | None = field(default=None, repr=False)
 
     @property
     def replications(self) -> int:
@@ -158,9 +159,15 @@ class Candidate:
         """About how many more replications would decide it; None if that cannot be told, or would be too many."""
         if self.figures is None or self.figures.exact:
             return None
+        asked = (self.replications, levels)
+        if self._needs is None or self._needs[0] != asked:
+            self._needs = (asked, self._needed(self.figures, levels))
+        return self._needs[1]
+
+    def _needed(self, figures: Figures, levels: Levels) -> int | None:
         above, below = [], []
         for limit in self.limits:
-            values = limit.values(self.figures)
+            values = limit.values(figures)
             if not values:
                 return None
             if sum(values) / len(values) > limit.target:

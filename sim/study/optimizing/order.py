@@ -32,6 +32,8 @@ class Order:
     @classmethod
     def along(cls, points: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> Self:
         """A point has more than another that is alike but for ``paths``, numbers, if it has more of one and less of none of them."""
+        if not paths:
+            return cls.none(len(points))
         groups: dict[str, list[int]] = {}
         for number, point in enumerate(points):
             groups.setdefault(repr({path: value for path, value in point.items() if path not in paths}), []).append(

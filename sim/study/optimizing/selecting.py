@@ -29,6 +29,7 @@ _SLAB = 4
 _PROBES = 2  # points of a level of costs that are looked at to see whether it may do
 _PATIENCE = 16
 _GROWTH = 3
+_STAKE = 0.5  # of what is left, for a single point that seems to do
 
 
 def select(search: Search) -> None:
@@ -63,13 +64,26 @@ def bisect(search: Search, name: str = "number") -> None:
 def _decide(search: Search, near: _Neighbours) -> None:
     patience = _PATIENCE
     while search.left and (waiting := [one for one in search.front() if not search.hopeless(one)]):
-        ready = [one for one in waiting if search.more(one, patience)]
-        if not ready:
+        ready = near.ranked([one for one in waiting if search.more(one, patience)])
+        rival = _rival(search, waiting)
+        if ready and near.seems(ready[0]):
+            search.run([(ready[0], search.more(ready[0], patience))])
+        elif rival is not None:
+            cost = (1.0 - search.goal.tolerance) * search.cost(rival)
+            unseen = [one for one in ready if one.figures is None and search.cost(one) >= cost]
+            search.run([(one, FIRST) for one in unseen[:_SLAB]] or [(rival, search.more(rival, search.left))])
+        elif ready:
+            search.run([(one, search.more(one, patience)) for one in ready[:_SLAB]])
+        else:
             patience *= _GROWTH
-            continue
-        ranked = near.ranked(ready)
-        alone = near.seems(ranked[0])
-        search.run([(one, search.more(one, patience)) for one in ranked[: 1 if alone else _SLAB]])
+
+
+def _rival(search: Search, waiting: Sequence[Candidate]) -> Candidate | None:
+    """What seems to do and may be shown to with a part of what is left, the soonest: worth more than to rule out others."""
+    seeming = [one for one in waiting if one.status == "undecided" and one.strain() < 0.0]
+    needed = {one.number: one.needs(search.levels) for one in seeming}
+    soon = [(count, number) for number, count in needed.items() if count is not None and count <= _STAKE * search.left]
+    return search.candidates[min(soon)[1]] if soon else None
 
 
 def _check(search: Search) -> None:

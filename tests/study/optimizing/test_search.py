@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from benchmarks.optimum import Known, Repeat, Synthetic, grid, line, repeated
+from benchmarks.optimum import Known, Repeat, Synthetic, grid, kinds, line, places, repeated
 from sim.errors import ConfigError, TwinferError
 from sim.observe.objectives import Figures
 from sim.stats import wilson
 from sim.study.optimizing.evaluation import Ask, Measured
+from sim.study.optimizing.order import Order
 from sim.study.optimizing.search import Goal, Search
 from sim.study.optimizing.selecting import bisect, select
 from sim.study.optimizing.words import answer, fate, money
@@ -175,6 +176,114 @@ def test_bisection_where_more_does_not_cost_more_searches_all():
     bisect(found, "max_num_seqs")
     assert found.notes == ["A higher max_num_seqs does not cost more: all values were searched."]
     assert found.winner is not None
+
+
+def ordered(means: Sequence[tuple[float, float]], each: int, budget: int = 2_000, cv: float = 0.05) -> Search:
+    """Points of ``each`` kinds, replica by replica, more of which is taken to help; a replica costs 1."""
+    levels = len(means) // each
+    costs = [float(x // each + 1) for x in range(len(means))]
+    found = Search(Synthetic(means, costs, seed=4, cv=cv), places(levels, each), Goal(budget=budget))
+    found.assume(Order.along([{"kind": x % each, "replicas": x // each + 1} for x in range(len(means))], ["replicas"]))
+    return found
+
+
+def test_what_misses_rules_out_what_has_less_and_the_answer_says_so():
+    # kind 0 meets from 4 replicas on, kinds 1 and 2 never
+    means = [(factor / (x + 1), 0.5) for x in range(6) for factor in (3.5, 9.0, 12.0)]
+    found = ordered(means, 3)
+    select(found)
+    assert found.winner is not None
+    assert found.winner.point["kind"] == 0
+    assert found.winner.point["replicas"] == 4
+    assert not found.open()
+    assert any(one.assumed and one.figures is None for one in found.candidates)
+    assert {fate(one, found.winner) for one in found.candidates if one.point["replicas"] == 1} == {"assumed"}
+    assert "taking it that more replicas can only help." in answer(found, method="select")
+    nothing = ordered(means, 3)
+    nothing.assume(Order.none(len(means)))
+    select(nothing)
+    assert nothing.winner is not None
+    assert nothing.winner.point == found.winner.point
+    assert "taking it" not in answer(nothing, method="select")
+    assert found.spent < nothing.spent
+
+
+def test_a_point_with_more_that_is_sure_to_do_worse_ends_what_was_taken_for_granted():
+    # 2 replicas do; 3, 4 and 5 do not; 6 do again: who believes in more would not look at 2
+    means = [(2.0, 0.5), (0.5, 0.5), (1.8, 0.5), (1.7, 0.5), (1.5, 0.5), (0.5, 0.5)]
+    found = ordered(means, 1)
+    select(found)
+    if not found.notes:  # it was not looked at: then the answer says what it rests on
+        assert "can only help" in answer(found, method="select")
+    looked = ordered(means, 1)
+    looked.run([(looked.candidates[1], 8), (looked.candidates[3], 8)])
+    assert "That more replicas can only help is not so" in looked.notes[0]
+    assert "replicas 2" in looked.notes[0]
+    select(looked)
+    assert looked.winner is not None
+    assert looked.winner.point["replicas"] == 2
+    assert not any(one.assumed for one in looked.candidates)
+    assert "can only help" not in answer(looked, method="select")
+
+
+def test_what_is_beside_the_winner_is_looked_at_for_what_was_taken_for_granted():
+    means = [(2.5, 0.5), (1.9, 0.5), (0.4, 0.5), (1.5, 0.5), (0.6, 0.5), (0.5, 0.5)]  # 3 replicas do, 4 do not, 5 do
+    found = ordered(means, 1)
+    select(found)
+    assert len(found.notes) == 1
+    assert found.winner is not None
+    assert found.winner.point["replicas"] == 3
+    assert not found.open()
+
+
+def test_a_point_that_costs_more_than_the_budget_says_nothing_of_cheaper_ones():
+    class Budget(Synthetic):
+        def figures(self, x: int, replications: range) -> Figures:
+            found = super().figures(x, replications)
+            return Figures(found.overall, found.workloads, {"": {"usd_per_hour": 3.5}, **found.objectives})
+
+    means = [(2.0 / (x + 1), 0.5) for x in range(8)]  # 0.67 of 3 replicas, 1 of 2
+    known = Budget([(1.3, 0.5), *means[1:]], [float(x + 1) for x in range(8)], seed=5)
+    found = search(known)
+    found.assume(Order.along([{"replicas": x} for x in range(8)], ["replicas"]))
+    select(found)
+    assert found.winner is not None
+    assert found.winner.number == 2
+    assert not found.notes
+    assert all(not one.assumed for one in found.candidates[3:])
+
+
+def test_points_are_judged_by_all_that_have_more():
+    points = [{"a": a, "b": b, "kind": kind} for kind in "xy" for a in (1, 2) for b in (10, 20)]
+    order = Order.along(points, ["a", "b"])
+    assert order.above[0] == [1, 2, 3]
+    assert order.above[1] == [3]  # neither of a 1, b 20 and a 2, b 10 has more than the other
+    assert order.below[3] == [0, 1, 2]
+    assert order.above[4] == [5, 6, 7]
+    assert order.judges == 4
+    assert Order.none(8).judges == 1
+    found = ordered([(1.0, 1.0)] * 10, 1)
+    single = Search(found.evaluator, found.points, found.goal)
+    assert found.levels.misses == pytest.approx(single.levels.misses + math.log(10.0))
+    assert found.levels.meets == single.levels.meets
+
+
+def test_a_tenth_of_the_exhaustive_search_is_enough_where_more_replicas_help():
+    repeats = [
+        repeated(Synthetic(*kinds(s), s), Goal(budget=400), points=places(), monotone=["replicas"]) for s in range(40)
+    ]
+    assert sound(repeats, 0.95)
+    assert sum(one.best for one in repeats) >= 32
+
+
+@pytest.mark.verify
+def test_claims_where_more_is_taken_to_help_are_true_as_often_as_they_say():
+    repeats = [
+        repeated(Synthetic(*kinds(s), s), Goal(budget=4_000, confidence=0.8), points=places(), monotone=["replicas"])
+        for s in range(1_000)
+    ]
+    assert sound(repeats, 0.8)
+    assert sum(one.decided for one in repeats) >= 900
 
 
 def test_the_answer_is_right_as_often_as_it_says_and_takes_a_fifth_of_the_exhaustive_search():
