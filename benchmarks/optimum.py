@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -126,7 +127,7 @@ def truth(figures: Figures) -> bool:
 @dataclass(frozen=True)
 class Repeat:
     """What one repeat came to. ``right``: what it claims is true; ``best``: it found the cheapest there is; ``decided``: nothing is open;
-    ``none``: it found none; ``cost`` of its winner."""
+    ``none``: it found none; ``cost`` of its winner; ``open``: points it named as not decided."""
 
     right: bool
     best: bool
@@ -134,6 +135,7 @@ class Repeat:
     none: bool
     spent: int
     cost: float
+    open: frozenset[int] = frozenset()
 
 
 def repeated(
@@ -159,7 +161,9 @@ def repeated(
     ]
     sound = winner is None or known.meets[winner.number]
     best = winner is not None and sound and most * (1.0 - goal.tolerance) <= min(doing, default=np.inf)
-    return Repeat(sound and not cheaper, best, not search.open(), winner is None, search.spent, float(most))
+    return Repeat(
+        sound and not cheaper, best, not search.open(), winner is None, search.spent, float(most), frozenset(open_)
+    )
 
 
 def grid(seed: int, *, levels: int = 10, each: int = 20) -> tuple[list[tuple[float, float]], list[float]]:
@@ -226,16 +230,17 @@ def points_of(over: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(over, values, strict=True)) for values in product(*(each.grid() for each in over.values()))]
 
 
-def exhaustive(table: Sequence[Figures], each: int = 20) -> float:
-    """What the winner of the exhaustive search costs: the cheapest whose intervals, of the first ``each`` replications, are all within
-    the targets. Infinite if there is none."""
-    found = np.inf
-    for figures in table:
+def exhaustive(table: Sequence[Figures], each: int = 20) -> tuple[float, list[int]]:
+    """What exhaustive search finds: of the points whose intervals, over the first ``each`` replications, are all within the targets, the
+    least cost, infinite if there are none, and those that cost as much."""
+    costs: dict[int, float] = {}
+    for number, figures in enumerate(table):
         (name,) = figures.workloads
         some = Figures(figures.overall[:each], {name: figures.workloads[name][:each]}, figures.objectives)
         if {standing.status for standing in some.standings()} == {"meets"}:
-            found = min(found, some.estimate(COST).value)
-    return float(found)
+            costs[number] = some.estimate(COST).value
+    least = min(costs.values(), default=math.inf)
+    return least, [number for number, cost in costs.items() if cost <= 1.01 * least]
 
 
 def aimed(table: Sequence[Figures], targets: str) -> list[Figures]:
@@ -246,10 +251,13 @@ def aimed(table: Sequence[Figures], targets: str) -> list[Figures]:
     ]
 
 
-_HEAD = "| what | repeats | right | best | no dearer than exhaustive | decided | replications: median, p90 |\n|---|---|---|---|---|---|---|"
+_HEAD = (
+    "| what | repeats | right | best | no dearer than exhaustive; or its winner is named as open | decided | replications: median, p90 |"
+    "\n|---|---|---|---|---|---|---|"
+)
 
 
-def report(name: str, repeats: Sequence[Repeat], against: Sequence[float] = ()) -> dict[str, Any]:
+def report(name: str, repeats: Sequence[Repeat], against: Sequence[tuple[float, list[int]]] = ()) -> dict[str, Any]:
     """Print a row of the table and return what it says. ``against``: what exhaustive search came to in each of the first repeats."""
     count, right = len(repeats), sum(one.right for one in repeats)
     low, high = wilson(right, count)
@@ -262,11 +270,13 @@ def report(name: str, repeats: Sequence[Repeat], against: Sequence[float] = ()) 
         "best": sum(one.best for one in repeats) / count,
         "decided": sum(one.decided for one in repeats) / count,
         "no_winner": sum(one.none for one in repeats) / count,
-        "no_dearer": sum(one.cost <= 1.01 * other for one, other in pairs) / len(pairs) if pairs else None,
+        "no_dearer": sum(one.cost <= 1.01 * least for one, (least, _) in pairs) / len(pairs) if pairs else None,
+        "same": sum(one.cost <= 1.01 * least or bool(one.open.intersection(some)) for one, (least, some) in pairs)
+        / max(len(pairs), 1),
         "spent_median": float(np.median(spent)),
         "spent_p90": float(np.quantile(spent, 0.9)),
     }
-    dearer = "" if not pairs else f"{found['no_dearer']:.0%} of {len(pairs)}"
+    dearer = "" if not pairs else f"{found['no_dearer']:.0%}; {found['same']:.0%} of {len(pairs)}"
     print(
         f"| {name} | {count:,} | {right:,} ({low:.1%} to {high:.1%}) | {found['best']:.0%} | {dearer} | {found['decided']:.0%} | "
         f"{found['spent_median']:.0f}, {found['spent_p90']:.0f} |",
@@ -293,7 +303,13 @@ def synthetic(count: int) -> dict[str, Any]:
         ),
         "bisect, 24 values, at most 480": lambda s: repeated(Synthetic(*line(s), s), Goal(budget=480), bisect),
     }
-    return {name: report(name, [way(s) for s in range(count)]) for name, way in ways.items()}
+    full = [
+        exhaustive([Synthetic(*kinds(s), s).figures(x, range(20)) for x in range(200)]) for s in range(min(count, 100))
+    ]
+    return {
+        name: report(name, [way(s) for s in range(count)], full if way in list(ways.values())[:3] else ())
+        for name, way in ways.items()
+    }
 
 
 def resampled(
@@ -319,7 +335,7 @@ def resampled(
             found[name] = report(name, repeats, full)
         best = min((cost for cost, meets in zip(known.costs, known.meets, strict=True) if meets), default=np.inf)
         print(
-            f"<!-- {target}: cheapest in truth ${best:g}/h, exhaustive ${full[0]:g}/h, {_order(points, known.meets)} -->",
+            f"<!-- {target}: cheapest in truth ${best:g}/h, exhaustive ${full[0][0]:g}/h, {_order(points, known.meets)} -->",
             flush=True,
         )
     return found
@@ -383,7 +399,15 @@ def live(
             least = min(c for x, c in enumerate(known.costs) if known.meets[x] and x not in near)
             best = row["winner"] is not None and sound and cost <= least
             found.append(
-                Repeat(sound and not missed, best, not row["open"], row["winner"] is None, row["spent"], float(cost))
+                Repeat(
+                    sound and not missed,
+                    best,
+                    not row["open"],
+                    row["winner"] is None,
+                    row["spent"],
+                    float(cost),
+                    frozenset(row["open"]),
+                )
             )
     against = [kept[seed]["exhaustive"] for seed in range(1_000, 1_000 + min(full, count))]
     name = f"live, {target} ms, at most 400"
@@ -394,14 +418,17 @@ def live(
     }
 
 
-def _search_all(points: Sequence[Mapping[str, Any]], seed: int, target: str, jobs: int | None) -> float:
-    """What exhaustive search comes to: it may stop at the first level of costs at which a point meets the objectives."""
+def _search_all(
+    points: Sequence[Mapping[str, Any]], seed: int, target: str, jobs: int | None
+) -> tuple[float, list[int]]:
+    """What exhaustive search finds: it may stop at the first level of costs at which a point meets the objectives."""
     for replicas in sorted({point[REPLICAS] for point in points}):
-        some = [{**point, "run.seed": seed} for point in points if point[REPLICAS] == replicas]
-        cost = exhaustive(aimed(simulated(some, 20, jobs=jobs), target))
-        if np.isfinite(cost):
-            return cost
-    return float(np.inf)
+        level = [x for x, point in enumerate(points) if point[REPLICAS] == replicas]
+        some = simulated([{**points[x], "run.seed": seed} for x in level], 20, jobs=jobs)
+        cost, best = exhaustive(aimed(some, target))
+        if best:
+            return cost, [level[x] for x in best]
+    return math.inf, []
 
 
 def _truth(points: Sequence[Mapping[str, Any]], target: str, jobs: int | None) -> list[Figures]:
@@ -411,7 +438,7 @@ def _truth(points: Sequence[Mapping[str, Any]], target: str, jobs: int | None) -
         x
         for x, figures in enumerate(table)
         if max(standing.estimate.value / standing.target for standing in figures.standings()) < 2.0
-        and figures.estimate(COST).value <= 1.5 * exhaustive(table)
+        and figures.estimate(COST).value <= 1.5 * exhaustive(table)[0]
     ]
     more = simulated([points[x] for x in near], 200, first=10_020, jobs=jobs)
     for x, figures in zip(near, aimed(more, target), strict=True):
@@ -429,7 +456,7 @@ def main() -> None:
     parser.add_argument("--table", type=int, default=40, help="replications of each of the 200 points (resampled)")
     parser.add_argument("--targets", nargs="*", default=None, help="p99 TTFT and TPOT in ms, like 400/25")
     parser.add_argument(
-        "--exhaustive", type=int, default=10, help="repeats of live that are searched exhaustively as well"
+        "--exhaustive", type=int, default=5, help="repeats of live that are searched exhaustively as well"
     )
     parser.add_argument("--jobs", type=int, default=None)
     parser.add_argument("--store", type=Path, default=None, help="a folder that keeps what was simulated")
