@@ -10,7 +10,9 @@ import pytest
 import sim
 from sim.config.loading import load_text
 from sim.errors import ConfigError, TwinferError
+from sim.study.optimizing.monotone import monotone
 from sim.study.optimizing.words import named, names
+from sim.study.points import space
 
 SMALL = """\
 question: How many GPUs?
@@ -126,6 +128,39 @@ def test_selection_over_options_and_numbers(scenario: sim.Scenario, found: sim.O
     assert "table" in both._repr_html_()
 
 
+def test_replicas_that_nobody_scales_are_taken_to_help(scenario: sim.Scenario):
+    def of(scenario: sim.Scenario, *paths: str, given: list[str] | None = None) -> tuple[str, ...]:
+        over = {path: ["plain", "turns"] if path == "option" else [1, 2] for path in paths}
+        return monotone(scenario, space(scenario, over), given)
+
+    seqs = "deployments.chat.engine.max_num_seqs"
+    assert of(scenario, REPLICAS, seqs, "option") == (REPLICAS,)
+    assert of(scenario, "deployments.0.replicas") == ("deployments.0.replicas",)
+    assert of(scenario, REPLICAS, seqs, given=[seqs]) == (seqs,)
+    assert of(scenario, REPLICAS, given=[]) == of(scenario, REPLICAS, given=["none"]) == ()
+    assert of(scenario, REPLICAS, "workloads.chat.arrivals.rate") == ()  # more replicas need not help with more load
+    scales = "autoscaler: {kind: hpa, max: 4, metric: running, target: 4}"
+    scaled = load_text(
+        SMALL.replace("router: {kind: least-outstanding}}", f"router: {{kind: least-outstanding}}, {scales}}}")
+    )
+    assert of(scaled, REPLICAS) == ()
+    by_option = load_text(SMALL.replace("turns: {", "turns: {deployments.chat." + scales + ", "))
+    assert of(by_option, REPLICAS) == (REPLICAS,)
+    assert of(by_option, REPLICAS, "option") == ()
+
+
+def test_the_answer_says_what_was_taken_for_granted_and_not_if_it_may_not_be(scenario: sim.Scenario):
+    over = {"deployments.chat.engine.max_num_seqs": [8, 64], REPLICAS: [1, 2, 3, 4, 5, 6]}
+    hard = scenario.with_changes({"workloads.chat.objectives.ttft_p99": "150ms"})
+    assumed = sim.optimize(hard, over=over, jobs=1)
+    free = sim.optimize(hard, over=over, monotone=[], jobs=1)
+    assert assumed.winner == free.winner
+    assert any(row == "assumed" for row in assumed.table["status"])
+    assert "taking it that more replicas can only help" in assumed.sentence
+    assert "taking it" not in free.sentence
+    assert "assumed" not in set(free.table["status"])
+
+
 def test_the_pareto_front_is_that_of_brute_force(found: sim.Optimum):
     rows = [row for row in found.table.to_dict("records") if row["replications"] >= 3]
     signs = {"usd_per_hour": 1, "ttft_p99": 1, "slo_attainment": -1}
@@ -216,6 +251,12 @@ def test_a_space_that_cannot_be_listed_is_sampled_by_itself(scenario: sim.Scenar
             "replications: 5 are too few for method tpe",
         ),
         ({"over": {REPLICAS: "1..99999"}, "method": "bisect"}, "cannot be listed"),
+        ({"over": {REPLICAS: "1..3", "option": ["plain"]}, "monotone": ["deployments.chat.replica"]}, "did you mean"),
+        (
+            {"over": {REPLICAS: "1..3", "option": ["plain"]}, "monotone": "option"},
+            "the values of option are not numbers",
+        ),
+        ({"over": {REPLICAS: "1..9"}, "method": "bisect", "monotone": []}, "monotone none needs method select"),
         ({"over": {REPLICAS: "1..3", "option": ["plain"]}, "method": "bisect"}, "bisect needs one number"),
         ({"over": {"run.duration": "1.5s..2.5s"}, "method": "select"}, "needs values that can be listed"),
     ],
