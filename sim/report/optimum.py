@@ -200,6 +200,11 @@ def _method(found: Optimum) -> str:
         f"{100 * (1 - goal.confidence):g} % in all, however often the tests were looked at: evidence is a likelihood ratio that may be "
         "looked at at any time, shared out among decisions by Bonferroni. Figures of a replication are taken as normal."
     )
+    if any(one.assumed for one in found.search.candidates):
+        text += (
+            f" It is taken that {found.search.order.says} can only help: points marked assumed have less than one that misses. Where what "
+            "was simulated contradicts that, nothing is taken for granted, and the notes say so."
+        )
     if found.explored:
         text += " This holds of the finalists, which were simulated anew; the others were only explored."
     return text
