@@ -380,7 +380,7 @@ def live(
             with place.open("a") as file:
                 file.write(json.dumps(kept[seed]) + "\n")
         print(f"<!-- seed {seed}: {optimum.spent} replications, {time.monotonic() - begin:.0f} s -->", flush=True)
-    table = _truth(points, target, jobs)
+    table = _truth(points, target, jobs, store)
     known = Resampled(table)
     doubtful = {
         x for x, figures in enumerate(table) if "undecided" in {standing.status for standing in figures.standings()}
@@ -431,16 +431,24 @@ def _search_all(
     return math.inf, []
 
 
-def _truth(points: Sequence[Mapping[str, Any]], target: str, jobs: int | None) -> list[Figures]:
+def _truth(points: Sequence[Mapping[str, Any]], target: str, jobs: int | None, store: Path | None) -> list[Figures]:
     """20 replications of each point, and 200 more of those a mean of which is within a factor of 2 of its target."""
-    table = aimed(simulated(points, 20, first=10_000, jobs=jobs), target)
+    table = aimed(
+        simulated(points, 20, first=10_000, jobs=jobs, store=None if store is None else store / "truth"), target
+    )
     near = [
         x
         for x, figures in enumerate(table)
         if max(standing.estimate.value / standing.target for standing in figures.standings()) < 2.0
         and figures.estimate(COST).value <= 1.5 * exhaustive(table)[0]
     ]
-    more = simulated([points[x] for x in near], 200, first=10_020, jobs=jobs)
+    more = simulated(
+        [points[x] for x in near],
+        200,
+        first=10_020,
+        jobs=jobs,
+        store=None if store is None else store / f"truth-{target.replace('/', '-')}",
+    )
     for x, figures in zip(near, aimed(more, target), strict=True):
         table[x] = joined(table[x], figures)
     return table
