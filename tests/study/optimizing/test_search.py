@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from benchmarks.optimum import Known, Repeat, Synthetic, grid, kinds, line, places, repeated
+from benchmarks.known import Known, Repeat, Synthetic, grid, kinds, line, places, repeated
 from sim.errors import ConfigError, TwinferError
 from sim.observe.objectives import Figures
 from sim.stats import wilson
