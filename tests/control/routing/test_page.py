@@ -22,4 +22,4 @@ def test_example_runs(block: str) -> None:
 def test_the_page_counts_the_cases() -> None:
     cases = yaml.safe_load((DATA / "control" / "router_cases.yaml").read_text(encoding="utf-8"))
     assert len(BLOCKS) == 8
-    assert f"[{len(cases)} cases]" in PAGE
+    assert f"{len(cases)} cases (`tests/data/control/router_cases.yaml`)" in PAGE
