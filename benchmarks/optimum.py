@@ -8,7 +8,7 @@ live        all 200 simulated anew with another seed in each repeat. Truth: othe
 
 A repeat is right if the winner meets every objective in truth, and no point that does is cheaper, but for those it says are open.
 
-    python -m benchmarks.optimum live --store runs/optimum      10 to 15 minutes on 2 cores; interrupted, it goes on where it was
+    python -m benchmarks.optimum live --jobs 2 --store runs/optimum      10 to 15 minutes on 2 cores; interrupted, it goes on where it was
 """
 
 from __future__ import annotations
