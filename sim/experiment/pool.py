@@ -49,6 +49,7 @@ class Pool:
         self.jobs = jobs
         self.backend = backend
         self._running = backend != "loky"
+        self._alone = 0.0  # seconds of work that this process has done itself, over all calls
 
     def start(self) -> None:
         """From now on tasks are not run by this process, however few there are, if there may be others."""
@@ -76,6 +77,8 @@ class Pool:
     ) -> Iterator[tuple[int, _Done]]:
         """As :meth:`run`, but each as soon as it is done, with the number of its task. ``died`` answers for one that kills its worker."""
         feed = _Feed(tasks)
+        if self._alone > _WORTH_S:  # many small calls are work enough, too
+            self.start()
         begin = time.monotonic()
         for number, task in feed:
             if self._running or self._worth(number, total, time.monotonic() - begin):
@@ -83,7 +86,9 @@ class Pool:
                 feed.give_back(number)
                 yield from self._spread(work, feed, died)
                 break
+            started = time.monotonic()
             done = work(task)
+            self._alone += time.monotonic() - started
             feed.done(number)
             yield number, done
         feed.check()

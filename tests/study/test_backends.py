@@ -139,3 +139,16 @@ def test_a_backend_that_is_not_installed_says_what_to_install(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(TwinferError, match=r"^backend ray needs ray: pip install 'twinfer\[ray\]'"):
         list(Pool(2, "ray").run(fatal, [1]))
+
+
+def _whose(_: int) -> int:
+    return os.getpid()
+
+
+def test_many_small_calls_are_worth_workers_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.experiment.pool._WORTH_S", 0.0)
+    monkeypatch.setattr(Pool, "_worth", lambda *_: False)  # of no call by itself
+    pool = Pool(2)
+    assert list(pool.run(_whose, [1], 1)) == [os.getpid()]
+    assert os.getpid() not in pool.run(_whose, [1, 2], 2)
+    assert list(Pool(1).run(_whose, [1], 1)) == [os.getpid()]
