@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sim.report.format import label, metric, unit_for
 from sim.report.markup import tag
-from sim.report.plot import Plot
+from sim.report.plot import Plot, log_y
 from sim.report.shell import Section, pictures, save, shell, table
 from sim.study.optimizing.figures import sign
 from sim.study.optimizing.words import named, names
@@ -157,7 +157,10 @@ def _plot(found: Optimum, across: str, up: str) -> Plot:
         axes.set_xlabel(f"{label(across)}, {x_unit.name}")
         axes.set_ylabel(f"{label(up)}, {y_unit.name}")
         if steep:
-            axes.set_yscale("log")
+            log_y(axes, min(values), max(values))
+        if metric(up).unit == "share":  # an interval may reach beyond what a share can be
+            bottom, top = axes.get_ylim()
+            axes.set_ylim(max(bottom, -2.0), min(top, 102.0))
         axes.figure.legend(loc="outside upper left", fontsize=8.5, ncols=4)
 
     best = ", ".join(named(point) for point in front[list(found.search.candidates[0].point)].head(4).to_dict("records"))

@@ -17,6 +17,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from sim.report.markup import Markup
 
@@ -34,6 +35,7 @@ __all__ = [
     "Plot",
     "legend",
     "line",
+    "log_y",
     "short",
     "spoken",
     "themed",
@@ -171,3 +173,11 @@ def spoken(value: float) -> str:
 def time_axis(end: float) -> tuple[float, str]:
     """Seconds in a unit of an axis that ends at ``end`` seconds, and the name of the unit: minutes, beyond two hours hours."""
     return (3600.0, "hours") if end > 7200.0 else (60.0, "minutes")
+
+
+def log_y(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic y axis for values from ``low`` to ``high``, its numbers written out."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 200.0 * low else (1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())

@@ -200,7 +200,7 @@ def plots(found: SweepResult) -> list[Plot]:
 
 
 def _curve(found: SweepResult, ran: Sequence[Outcome], path: str, column: Column) -> Plot:
-    from sim.report.plot import Plot
+    from sim.report.plot import Plot, log_y
 
     points = sorted(
         (amount(o.point[path]) or 0.0, estimate.value, estimate.half_width or 0.0, column.status(o))
@@ -224,7 +224,7 @@ def _curve(found: SweepResult, ran: Sequence[Outcome], path: str, column: Column
                 xytext=(-3, 3), textcoords="offset points", ha="right", fontsize=8.5, color=colours["muted"],
             )  # fmt: skip
         if y and min(y) > 0.0 and max(y) > 30.0 * min(y):
-            axes.set_yscale("log")
+            log_y(axes, min(y), max(y))
         axes.set_xlabel(name)
         axes.set_ylabel(unit.name)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import sim
 from sim.config.loading import load_text
+from sim.report.optimum import fronts
 from sim.report.sweep import columns, page
 from tests.study.small import SMALL
 
@@ -27,3 +28,21 @@ def test_an_objective_that_varies_has_no_target_and_each_point_its_own_mark(tmp_
     (column,) = [column for column in columns(found) if column.metric == "ttft_p99"]
     assert column.target is None
     assert [column.status(outcome) for outcome in found.outcomes] == ["misses", "meets"]
+
+
+def test_a_steep_figure_is_on_a_logarithmic_axis_with_its_numbers_written_out(tmp_path: Path) -> None:
+    # one slot for a rate that it cannot serve: the longer the answers, the longer the line
+    scenario = load_text(SMALL, {"deployments.chat.engine": {"max_num_seqs": 1}})
+    path = "workloads.chat.lengths.output"
+    found = sim.sweep(scenario, {path: [1, 4, 400]}, store=tmp_path, jobs=1)
+    waits = found.frame["ttft_p99"]
+    assert waits.max() > 30 * waits.min()
+    assert "mathdefault" not in page(found)
+    chosen = sim.optimize(
+        scenario,
+        over={path: [1, 4, 400]},
+        pareto=["output_tokens_per_s", "ttft_p99", "slo_attainment"],
+        replications=20,
+    )
+    plots = {plot.name: str(plot.svg()) for plot in fronts(chosen)}
+    assert all("mathdefault" not in svg and ">−20<" not in svg and ">120<" not in svg for svg in plots.values())
