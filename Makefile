@@ -64,7 +64,7 @@ bench: compiled ## speed and memory, interpreted and compiled, on a quiet machin
 	$(BIN)/python -m benchmarks --compiled $(TREE) $(ARGS)
 
 notebooks: $(DEVELOPED) ## execute every notebook; executed copies lie in runs/notebooks
-	$(BIN)/python notebooks/run.py $(ARGS)
+	$(BIN)/python notebooks/run.py --out runs/notebooks $(ARGS)
 
 site: $(DEVELOPED) ## the documentation as a site under build/site; every link is checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
