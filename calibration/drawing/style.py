@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from sim.atomic import replacing
 from sim.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -76,12 +77,10 @@ def png(figure: Figure) -> bytes:
 
 def put(content: bytes, path: Path) -> None:
     """Write ``content`` to ``path`` whole or not at all. :raises ProfileError: the place cannot be written."""
-    scratch = path.with_name(f".{path.name}.tmp")
     try:
-        scratch.write_bytes(content)
-        scratch.replace(path)
+        with replacing(path) as scratch:
+            scratch.write_bytes(content)
     except OSError as error:
-        scratch.unlink(missing_ok=True)
         raise ProfileError(f"{path}: {error.strerror or error}") from None
 
 

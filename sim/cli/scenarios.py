@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from sim.atomic import replacing
 from sim.cli.console import note, print_json
 from sim.cli.options import Json, Quiet, Set, overrides
 from sim.errors import ConfigError, Problem, TwinferError
@@ -106,13 +106,9 @@ def init(
 
 
 def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.tmp")
     try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(path)
+        with replacing(path) as scratch:
+            scratch.write_text(text, encoding="utf-8")
     except OSError as error:
         why = "is a folder" if path.is_dir() else f"cannot be written: {error.strerror or error}"
         raise ConfigError([Problem(why, file=str(path))]) from error
-    finally:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)

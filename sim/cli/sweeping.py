@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from sim.atomic import replacing
 from sim.cli.console import note, print_json, progress, stdout
 from sim.cli.options import (
     Backend,
@@ -205,14 +205,11 @@ def export(
 
 
 def _write(path: Path, content: bytes) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        scratch.write_bytes(content)
-        scratch.replace(path)
+        with replacing(path) as scratch:
+            scratch.write_bytes(content)
     except OSError as error:
         raise ResultError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _loaded(directory: Path) -> SweepResult:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sim.atomic import replacing
 from sim.cli.console import downloading, note, print_json, stdout
 from sim.cli.listing import show_rows
 from sim.cli.options import Json, Quiet
@@ -127,13 +127,10 @@ def fit(
     if out is None:
         typer.echo(text, nl=False)
         return
-    scratch = out.with_name(f".{out.name}.tmp")
     try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(out)
+        with replacing(out) as scratch:
+            scratch.write_text(text, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
         raise TraceError(f"{out}: cannot be written: {error.strerror or error}") from error
     if not quiet:
         _show(look(from_content(content)))

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim.atomic import replacing
 from sim.errors import TwinferError
 
 if TYPE_CHECKING:
@@ -57,14 +58,10 @@ def _digest(content: bytes) -> str:
 
 
 def _put(path: Path, text: str, *, executable: bool = False) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
         if executable:
             temporary.chmod(0o755)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _earlier(folder: Path) -> list[str]:

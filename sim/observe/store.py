@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from sim.atomic import replacing
 from sim.errors import ResultError
 
 if TYPE_CHECKING:
@@ -76,12 +77,8 @@ def write(directory: str | os.PathLike[str], files: Mapping[str, Any]) -> Path:
         for name in (SUMMARY, *_STALE, *(table for table in _TABLES if table not in files)):
             (folder / name).unlink(missing_ok=True)
         for name in sorted(files, key=lambda name: (name == SUMMARY, name)):
-            temporary = folder / f".{name}.{os.getpid()}.tmp"
-            try:
+            with replacing(folder / name) as temporary:
                 _write_one(temporary, files[name])
-                temporary.replace(folder / name)
-            finally:
-                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise ResultError(f"{folder}: cannot be written: {error.strerror or error}") from error
     return folder

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sim.display import html_table
 from sim.observe.metrics import LATENCIES, STATISTICS
 from sim.observe.objectives import Estimate
 
-__all__ = ["called", "html_table", "in_seconds", "nested", "number", "shown"]
+__all__ = ["called", "in_seconds", "nested", "number", "shown"]
 
 _OTHERS = {
     "throughput_rps": "throughput",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim.atomic import replacing
 from sim.errors import ProfileError, did_you_mean
 
 if TYPE_CHECKING:
@@ -120,11 +120,8 @@ def save(profile: Profile, path: str | Path) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` under a temporary name, then rename. :raises ProfileError: the place cannot be written."""
     target = Path(path)
-    scratch = target.with_name(f".{target.name}.tmp")
     try:
-        scratch.write_text(text, encoding="utf-8")
-        scratch.replace(target)
+        with replacing(target) as scratch:
+            scratch.write_text(text, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)
         raise ProfileError(f"{path}: {error.strerror or error}") from None

@@ -9,13 +9,13 @@ One file that loads nothing, the same bytes for the same contents; light and dar
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sim.atomic import replacing
 from sim.errors import ResultError
 from sim.report.markup import Content, Markup, tag
 
@@ -123,12 +123,8 @@ def picture(plot: Plot, class_: str | None = None) -> Markup:
 
 def save(html: str, path: Path) -> None:
     """Write a page under a temporary name, then rename. ResultError if the place cannot be written."""
-    scratch = path.with_name(f".{path.name}.tmp")
     try:
-        scratch.write_text(html, encoding="utf-8")
-        scratch.replace(path)
+        with replacing(path) as scratch:
+            scratch.write_text(html, encoding="utf-8")
     except OSError as error:
         raise ResultError(f"{path}: cannot be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            scratch.unlink(missing_ok=True)

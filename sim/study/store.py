@@ -16,12 +16,12 @@ import math
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sim.atomic import replacing
 from sim.errors import ResultError
 from sim.observe.objectives import Figures
 from sim.observe.store import plain, text
@@ -190,13 +190,8 @@ class RunStore:
         return self.folder / _FAILED / f"{key}.json"
 
     def _write(self, place: Path, content: bytes) -> None:
-        scratch = place.with_name(f".{place.name}.{_host()}.{os.getpid()}.tmp")
-        try:
+        with replacing(place, f"{_host()}.{os.getpid()}") as scratch:
             scratch.write_bytes(content)
-            scratch.replace(place)
-        finally:
-            with suppress(OSError):
-                scratch.unlink(missing_ok=True)
 
     def _unwritable(self, error: OSError) -> ResultError:
         return ResultError(f"{self.folder}: cannot be written: {error.strerror or error}")

@@ -264,7 +264,8 @@ class SweepResult:
         return f"<SweepResult {self.name or 'scenario'}: {len(self)} points{f' ({said})' if said else ''}>"
 
     def _repr_html_(self) -> str:
-        from sim.observe.words import html_table, shown
+        from sim.display import html_table
+        from sim.observe.words import shown
 
         metrics = list(dict.fromkeys([metric for _, metric in self.targets] + ["ttft_p99", "tpot_p99", "usd_per_hour"]))
         rows = [[*self.paths, "status", *metrics]]

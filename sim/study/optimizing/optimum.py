@@ -10,10 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sim.atomic import replacing
+from sim.display import html_table
 from sim.errors import ResultError
 from sim.observe.objectives import WHOLE_RUN
 from sim.observe.store import plain, write
-from sim.observe.words import html_table, number
+from sim.observe.words import number
 from sim.study.optimizing.candidate import Candidate
 from sim.study.optimizing.figures import sign
 from sim.study.optimizing.search import FIRST, Search
@@ -177,9 +179,8 @@ class Optimum:
             if scenario is None:
                 place.unlink(missing_ok=True)
             else:
-                scratch = folder / f".winner.yaml.{os.getpid()}.tmp"
-                scratch.write_text(written(scenario, folder, self.sentence), encoding="utf-8")
-                scratch.replace(place)
+                with replacing(place) as scratch:
+                    scratch.write_text(written(scenario, folder, self.sentence), encoding="utf-8")
         except OSError as error:
             raise ResultError(f"{place}: cannot be written: {error.strerror or error}") from error
         return folder

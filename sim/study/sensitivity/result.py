@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sim.atomic import replacing
 from sim.errors import ResultError
 from sim.observe.store import plain, read_json, text
 from sim.observe.words import called
@@ -110,14 +111,10 @@ class SensitivityResult:
         """Write ``sensitivity.json`` into ``directory``, which is made if need be. ResultError if it cannot be written."""
         folder = Path(directory)
         path = folder / FILE
-        scratch = folder / f".{FILE}.{os.getpid()}.tmp"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            try:
+            with replacing(path) as scratch:
                 scratch.write_text(text(self.to_json()), encoding="utf-8")
-                scratch.replace(path)
-            finally:
-                scratch.unlink(missing_ok=True)
         except OSError as error:
             raise ResultError(f"{path}: cannot be written: {error.strerror or error}") from error
         return path
