@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,7 +21,7 @@ __all__ = ["Known", "Repeat", "Resampled", "Synthetic", "grid", "kinds", "line",
 COST, TTFT, TPOT = "usd_per_hour", "ttft_p99", "tpot_p99"
 
 
-class Known:
+class Known(ABC):
     """Points {"x": number} whose truth is known: ``costs[x]`` and whether it ``meets[x]``. ``told``: costs are known beforehand."""
 
     costs: Sequence[float]
@@ -34,8 +35,9 @@ class Known:
         for ask in asks:
             yield Measured(self.figures(ask.point["x"], range(ask.first, ask.first + ask.count)), 0.0)
 
+    @abstractmethod
     def figures(self, x: int, replications: range) -> Figures:
-        raise NotImplementedError
+        """Of point ``x``."""
 
 
 class Synthetic(Known):

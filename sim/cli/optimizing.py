@@ -4,20 +4,32 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sim.cli.console import note, print_json, progress, stdout
 from sim.cli.deploying import Flavour
-from sim.cli.options import Check, Jobs, Json, Out, Quiet, ScenarioFile, Seed, Set, over_of, overrides
-from sim.cli.sensing import Backend
+from sim.cli.options import (
+    Backend,
+    Backends,
+    Check,
+    Jobs,
+    Json,
+    Out,
+    Quiet,
+    ScenarioFile,
+    Seed,
+    Set,
+    default_place,
+    over_of,
+    overrides,
+)
 from sim.errors import ResultError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sim.config import Scenario
     from sim.study.optimizing import Optimum
 
 __all__ = ["register"]
@@ -113,9 +125,7 @@ def optimize(
         typer.Option(help="Write the winner as files to deploy, into DIR/deploy.", show_default=False),
     ] = None,
     jobs: Jobs = None,
-    backend: Annotated[
-        Backend, typer.Option(help="Processes of this machine, or a Ray or Dask cluster.")
-    ] = Backend.loky,
+    backend: Backend = Backends.loky,
     check: Check = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -130,7 +140,7 @@ def optimize(
     from sim.study.optimizing import optimize as search
 
     scenario = config.load(scenario_file, overrides(settings, seed))
-    place = out if out is not None else _place(scenario)
+    place = out if out is not None else default_place(scenario, "optimize-{}")
     _claim(place)
     with progress(quiet=quiet) as show:
         found = search(
@@ -163,11 +173,6 @@ def optimize(
         raise typer.Exit(NOT_MET)
 
 
-def _place(scenario: Scenario) -> Path:
-    name = scenario.path.stem if scenario.path is not None else "scenario"
-    return Path("runs") / f"optimize-{name}-{scenario.digest()[:10]}"
-
-
 def _claim(place: Path) -> None:
     """ResultError unless ``place`` is new, empty or an earlier optimisation's: better said before the simulation than after it."""
     from sim.observe.store import claim
@@ -197,7 +202,7 @@ def _show(found: Optimum, console: Console) -> None:
     from rich.text import Text
 
     from sim.report.format import label, unit_for
-    from sim.report.optimum import ordered
+    from sim.report.optimum import known, ordered
     from sim.study.optimizing.words import names
 
     if found.scenario.question:
@@ -216,7 +221,7 @@ def _show(found: Optimum, console: Console) -> None:
     for column in figures:
         shown.add_column(f"{label(column)}\n{units[column].name}", justify="right")
     for row in rows.head(_ROWS).to_dict("records"):
-        values = [units[column].both(_number(row[column]), _number(row[f"{column}_half_width"])) for column in figures]
+        values = [units[column].both(known(row[column]), known(row[f"{column}_half_width"])) for column in figures]
         status = Text(row["status"], style=_STYLES.get(row["status"], "dim"))
         shown.add_row(*(str(row[path]) for path in paths), status, f"{row['replications']:,}", *values)
     console.print(shown)
@@ -227,7 +232,3 @@ def _show(found: Optimum, console: Console) -> None:
     console.print(Text(found.effort, style="dim"))
     for text in found.notes:
         console.print(Text(text, style="dim"))
-
-
-def _number(value: Any) -> float | None:
-    return None if value != value else float(value)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sim.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from sim.config import Scenario
 
 __all__ = [
     "Backend",
@@ -23,6 +26,7 @@ __all__ = [
     "ScenarioFile",
     "Seed",
     "Set",
+    "default_place",
     "over_of",
     "overrides",
 ]
@@ -106,6 +110,13 @@ def overrides(settings: list[str] | None, seed: int | None = None, replications:
     if replications is not None:
         answer["run.replications"] = replications
     return answer
+
+
+def default_place(scenario: Scenario, form: str = "{}", digest: str | None = None) -> Path:
+    """runs/NAME-DIGEST, where nobody says where to write: NAME is the scenario's, as ``form`` has it; ``digest`` that of everything that
+    is run, by default the scenario's."""
+    name = scenario.path.stem if scenario.path is not None else "scenario"
+    return Path("runs") / f"{form.format(name)}-{(digest or scenario.digest())[:10]}"
 
 
 def over_of(settings: list[str] | None) -> dict[str, Any] | None:

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sim.cli.console import note, print_json, progress, stdout
-from sim.cli.options import Jobs, Json, Quiet, Replications, ScenarioFile, Seed, Set, over_of, overrides
+from sim.cli.options import (
+    Backend,
+    Backends,
+    Jobs,
+    Json,
+    Quiet,
+    Replications,
+    ScenarioFile,
+    Seed,
+    Set,
+    default_place,
+    over_of,
+    overrides,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,14 +41,6 @@ class Method(StrEnum):
     breaks = "breaks"
     profile = "profile"
     all = "all"
-
-
-class Backend(StrEnum):
-    """Who works."""
-
-    loky = "loky"
-    ray = "ray"
-    dask = "dask"
 
 
 def register(app: typer.Typer) -> None:
@@ -93,9 +98,7 @@ def sensitivity(
         ),
     ] = None,
     jobs: Jobs = None,
-    backend: Annotated[
-        Backend, typer.Option(help="Processes of this machine, or a Ray or Dask cluster.")
-    ] = Backend.loky,
+    backend: Backend = Backends.loky,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -116,11 +119,7 @@ def sensitivity(
         if scenario.option_names():
             names = ", ".join(scenario.option_names())
             note(f"note: of the scenario without its options ({names}); --option NAME takes one", quiet=quiet)
-    place = (
-        out
-        if out is not None
-        else Path("runs") / f"{chosen.path.stem if chosen.path else 'scenario'}-{chosen.digest()[:10]}"
-    )
+    place = out if out is not None else default_place(chosen)
     claim(place)
     ranges = over_of(over)
     with progress(quiet=quiet) as show:

@@ -23,6 +23,7 @@ from sim.cli.options import (
     ScenarioFile,
     Seed,
     Set,
+    default_place,
     overrides,
 )
 from sim.errors import ResultError
@@ -224,11 +225,9 @@ def _view(found: Any) -> View:
 
 
 def _place(scenario: Scenario, runs: list[Scenario]) -> Path:
-    """runs/NAME-DIGEST: the digest is that of everything that is run."""
-    name = scenario.path.stem if scenario.path is not None else "scenario"
     digests = [one.digest() for one in runs]
     digest = digests[0] if len(runs) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
-    return Path("runs") / f"{name}-{digest[:10]}"
+    return default_place(scenario, digest=digest)
 
 
 def _claimed(place: Path) -> Path:

@@ -27,13 +27,13 @@ from sim.cli.options import (
     ScenarioFile,
     Seed,
     Set,
+    default_place,
     over_of,
     overrides,
 )
 from sim.errors import ConfigError, Problem, ResultError
 
 if TYPE_CHECKING:
-    from sim.config import Scenario
     from sim.study.sweep import SweepResult
 
 __all__ = ["register"]
@@ -127,7 +127,7 @@ def run(
         seed=design_seed,
         shard=None if shard is None else _shard(shard),
     )
-    place = out if out is not None else _place(scenario)
+    place = out if out is not None else default_place(scenario, "{}-sweep")
     try:
         with progress(quiet=quiet) as bar:
             show = _Speed(bar, len(planned.points)) if not quiet else None
@@ -226,11 +226,6 @@ def _shard(text: str) -> tuple[int, int]:
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise ConfigError([Problem(f"{text!r} is not of the form K/N, like 3/16, with K from 1 to N", path="--shard")])
     return int(match[1]), int(match[2])
-
-
-def _place(scenario: Scenario) -> Path:
-    name = scenario.path.stem if scenario.path is not None else "scenario"
-    return Path("runs") / f"{name}-sweep-{scenario.digest()[:10]}"
 
 
 class _Speed:

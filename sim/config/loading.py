@@ -16,7 +16,7 @@ from sim.config.fleet import Deployment, Model, Pool
 from sim.config.outages import Fault
 from sim.config.run import Run
 from sim.config.scenario import STUDIES, Scenario
-from sim.config.space import FACTORS, OPTION
+from sim.config.space import FACTORS, OPTION, no_option
 from sim.config.tree import Node, Place, merge, node_of
 from sim.config.units import shown
 from sim.config.values import Part
@@ -236,9 +236,8 @@ def at_point(tree: Node, path: Path | None, option: str | None, changes: Mapping
     if chosen is not None:
         known = list(tree.fields["options"].fields) if "options" in tree.fields else []
         if chosen not in known:
-            has = f"; there are {', '.join(known)}" if known else "; there are none"
-            message = f"{shown(chosen)} is not an option{did_you_mean(str(chosen), known)}{has}"
-            raise ConfigError([Problem(message, path=OPTION, file=None if path is None else str(path))])
+            file = None if path is None else str(path)
+            raise ConfigError([Problem(no_option(chosen, known), path=OPTION, file=file)])
         tree = _with_option(tree, chosen)
     for name in ("options", *STUDIES):
         tree = tree.with_child(name, None)
@@ -275,9 +274,8 @@ def _of_studies(tree: Node) -> Iterator[Problem]:
                 continue
             for item in node.items:
                 if item.value not in known:
-                    has = f"; there are {', '.join(known)}" if known else "; there are none"
-                    near = did_you_mean(str(item.value), known)
-                    yield item.place.problem(f"{item.shown()} is not an option{near}{has}", where)
+                    said = no_option(item.value if item.text is None else item.text, known)
+                    yield item.place.problem(said, where)
 
 
 # --- the whole

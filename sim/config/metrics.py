@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["FIGURES", "LATENCIES"]
+from collections.abc import Sequence
+
+__all__ = ["FIGURES", "LATENCIES", "listed"]
 
 LATENCIES = tuple(
     f"{metric}_{statistic}"
@@ -34,3 +36,9 @@ FIGURES = (
     "usd_per_met_request",
 )
 """Every figure of a run that has an interval worth waiting for."""
+
+
+def listed(figures: Sequence[str] = FIGURES) -> str:
+    """All of ``figures`` in words, latencies by their parts."""
+    others = ", ".join(name for name in figures if name not in LATENCIES)
+    return f"ttft, tpot, itl, e2e and queue with _mean, _p50, _p90, _p95 or _p99, and {others}"

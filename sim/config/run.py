@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sim.config import units
-from sim.config.metrics import FIGURES, LATENCIES
+from sim.config.metrics import FIGURES, listed
 from sim.config.units import duration, shown
 from sim.config.values import DURATION_SCHEMA, FRACTION_SCHEMA, Flag, Part, Period, Reader, choice, real, whole
 from sim.errors import did_you_mean
@@ -30,11 +30,7 @@ _WARMUP = Reader(_warmup, {"anyOf": [{"const": "auto"}, DURATION_SCHEMA]})
 def _figure(value: Any) -> str:
     if value not in FIGURES:
         near = did_you_mean(value.lower(), FIGURES) if isinstance(value, str) else ""
-        others = ", ".join(name for name in FIGURES if name not in LATENCIES)
-        raise ValueError(
-            f"{shown(value)} is not a metric{near}; there are ttft, tpot, itl, e2e and queue with _mean, _p50, _p90, _p95 "
-            f"or _p99, and {others}"
-        )
+        raise ValueError(f"{shown(value)} is not a metric{near}; there are {listed()}")
     return str(value)
 
 

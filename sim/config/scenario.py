@@ -15,12 +15,12 @@ from sim.config.billing import Budget, Energy
 from sim.config.fleet import Cluster, Deployment, Model
 from sim.config.outages import Fault
 from sim.config.run import Run
-from sim.config.space import Optimize, Sensitivity, Sweep
+from sim.config.space import Optimize, Sensitivity, Sweep, no_option
 from sim.config.tree import Node
 from sim.config.units import shown
 from sim.config.values import Name, Part, Reader, Text
 from sim.config.workload import Workload
-from sim.errors import ConfigError, Problem, did_you_mean
+from sim.errors import ConfigError, Problem
 
 __all__ = ["STUDIES", "Scenario"]
 
@@ -96,12 +96,8 @@ class Scenario(Part):
 
         if name not in list(self.options):  # a list, so that nothing else than a name is a name, nor a fault
             known = self.option_names()
-            has = f"; there are {', '.join(known)}" if known else "; there are none"
             file = None if self._path is None else str(self._path)
-            problem = Problem(
-                f"{shown(name)} is not an option{did_you_mean(str(name), known)}{has}", path="options", file=file
-            )
-            raise ConfigError([problem])
+            raise ConfigError([Problem(no_option(name, known), path="options", file=file)])
         return build(self._source(), self._path, name)
 
     def with_changes(self, changes: Mapping[str, Any]) -> Scenario:

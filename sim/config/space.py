@@ -11,19 +11,30 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from sim.config import units
-from sim.config.metrics import FIGURES, LATENCIES
+from sim.config.metrics import FIGURES, listed
 from sim.config.units import shown
 from sim.config.values import Name, Part, Reader, Text, choice, real, whole
 from sim.errors import did_you_mean
 
-__all__ = ["FACTORS", "OPTION", "Dimension", "Optimize", "Over", "Sensitivity", "Sweep", "dimension", "watched"]
+__all__ = [
+    "FACTORS",
+    "OPTION",
+    "Dimension",
+    "Optimize",
+    "Over",
+    "Sensitivity",
+    "Sweep",
+    "dimension",
+    "no_option",
+    "watched",
+]
 
 OPTION = "option"
 """In place of a path: the options of the scenario."""
@@ -31,11 +42,18 @@ OPTION = "option"
 FACTORS = ("load", "prompt_tokens", "output_tokens", "step_times", "price")
 """In place of paths of a sensitivity study: what is multiplied in the whole scenario."""
 
+
 _RANGE = re.compile(r"^\s*([^\s:]+?)\s*\.\.\s*([^\s:]+?)(?:\s*:\s*([0-9]+))?(?:\s+(log|linear))?\s*$")
 _AMOUNT = re.compile(r"^(-?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([^0-9.\s]\S*)?$")
 _MOST = 10_000
 _DIGITS = 6  # of values drawn from a range: enough to tell points apart, and short in tables
 _HINT = "a list of values, or a range like 1..8, 0.5..4:8 log, or {from: 0.5, to: 4, steps: 8, scale: log}"
+
+
+def no_option(name: Any, known: Sequence[str]) -> str:
+    """What is said of ``name``, which is none of the options ``known``."""
+    has = f"there are {', '.join(known)}" if known else "there are none"
+    return f"{shown(name)} is not an option{did_you_mean(str(name), known)}; {has}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,11 +304,8 @@ def watched(value: Any) -> str:
     """A figure of all requests (``ttft_p99``), or of a workload (``chat.ttft_p99``). ValueError, with the nearest, if it is none."""
     if not isinstance(value, str) or value.rpartition(".")[2] not in FIGURES:
         name = value.rpartition(".")[2].lower() if isinstance(value, str) else ""
-        others = ", ".join(figure for figure in FIGURES if figure not in LATENCIES)
-        raise ValueError(
-            f"{shown(value)} is not a metric{did_you_mean(name, FIGURES)}; there are ttft, tpot, itl, e2e and queue with _mean, _p50, "
-            f"_p90, _p95 or _p99, and {others}; of one workload: chat.ttft_p99"
-        )
+        near = did_you_mean(name, FIGURES)
+        raise ValueError(f"{shown(value)} is not a metric{near}; there are {listed()}; of one workload: chat.ttft_p99")
     return value
 
 

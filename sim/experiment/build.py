@@ -75,9 +75,9 @@ class System:
 
         deployments = []
         for placed in self.deployments:
-            stream = f"calibration doubt/{stable_hash(placed.profile.model_dump_json())}"
             profile = placed.profile
             if number is not None:
+                stream = f"calibration doubt/{stable_hash(profile.model_dump_json())}"
                 profile = draw(profile, generator(self.scenario.run.seed, number, stream))
             if times != 1.0:
                 profile = scaled(profile, dict.fromkeys(SCALED, times))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from sim.study.optimizing import Optimum
 
-__all__ = ["fronts", "html", "ordered", "write"]
+__all__ = ["fronts", "html", "known", "ordered", "write"]
 
 _ROWS = 40
 _ORDER = ("winner", "meets", "undecided", "misses", "not cheaper", "explored", "assumed", "failed", "not looked at")
@@ -91,7 +91,7 @@ def _points(found: Optimum) -> Any:
             *(str(row[path]) for path in paths),
             row["status"],
             f"{row['replications']:,}",
-            *(units[c].both(_number(row[c]), _number(row[f"{c}_half_width"])) for c in figures),
+            *(units[c].both(known(row[c]), known(row[f"{c}_half_width"])) for c in figures),
             row["why"],
         ]
         for row in rows.head(_ROWS).to_dict("records")
@@ -119,7 +119,7 @@ def _front(found: Optimum) -> Any:
         [
             *(str(row[path]) for path in paths),
             row["status"],
-            *(units[aim].both(_number(row[aim]), _number(row[f"{aim}_half_width"])) for aim in found.aims),
+            *(units[aim].both(known(row[aim]), known(row[f"{aim}_half_width"])) for aim in found.aims),
         ]
         for row in front.to_dict("records")
     ]
@@ -190,7 +190,8 @@ def _reach(half: pd.Series, factor: float) -> Any:
     return half.fillna(0.0).to_numpy() * factor
 
 
-def _number(value: float) -> float | None:
+def known(value: float) -> float | None:
+    """A cell of the table; None for one that is empty."""
     return None if math.isnan(value) else value
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from sim.config.space import OPTION, Dimension, dimension
+from sim.config.space import OPTION, Dimension, dimension, no_option
 from sim.config.units import shown
 from sim.errors import ConfigError, Problem, did_you_mean
 
@@ -46,8 +46,7 @@ def space(scenario: Scenario, over: Mapping[str, Any], where: str = "over") -> d
                 continue
             for value in one.values or [None]:
                 if value not in names:
-                    has = f"; there are {', '.join(names)}" if names else "; the scenario has none"
-                    raise ValueError(f"{shown(value)} is not an option{did_you_mean(str(value), names)}{has}")
+                    raise ValueError(no_option(value, names))
         except ValueError as error:
             problems.append(Problem(str(error), path=f"{where}.{path}"))
     if problems:

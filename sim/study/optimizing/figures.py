@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.config.metrics import FIGURES, LATENCIES
+from sim.config.metrics import FIGURES, listed
 from sim.errors import TwinferError, did_you_mean
 
 __all__ = ["AIMS", "checked", "sign"]
@@ -23,9 +23,5 @@ def checked(figure: Any, what: str) -> str:
     """``figure`` if it is one. TwinferError, with the nearest, if it is none."""
     if figure in AIMS:
         return str(figure)
-    others = ", ".join(name for name in AIMS if name not in LATENCIES)
     near = did_you_mean(str(figure), AIMS)
-    raise TwinferError(
-        f"{what}: {figure!r} is not a figure{near}; there are ttft, tpot, itl, e2e and queue with _mean, _p50, _p90, _p95 or _p99, "
-        f"and {others}"
-    )
+    raise TwinferError(f"{what}: {figure!r} is not a figure{near}; there are {listed(AIMS)}")

@@ -22,6 +22,7 @@ from sim.study.optimizing.evaluation import Ask, Evaluator, Point
 from sim.study.optimizing.figures import sign
 from sim.study.optimizing.search import FIRST, Goal, Progress, Search
 from sim.study.optimizing.selecting import select
+from sim.study.task import in_a_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,7 +186,7 @@ def _unknown(points: Sequence[Point], known: dict[str, Candidate], evaluator: Ev
         try:
             one.price = evaluator.price(point)
         except TwinferError as error:
-            one.status, one.why = "failed", " ".join(str(error).splitlines())
+            one.status, one.why = "failed", in_a_line(error)
         new.append(one)
     return new
 

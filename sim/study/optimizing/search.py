@@ -11,6 +11,7 @@ from sim.study.optimizing.candidate import Candidate, Levels
 from sim.study.optimizing.evaluation import Ask, Evaluator, Point
 from sim.study.optimizing.order import Order
 from sim.study.optimizing.words import named
+from sim.study.task import in_a_line
 
 __all__ = ["FIRST", "Goal", "Search"]
 
@@ -66,7 +67,7 @@ class Search:
                 one.price = self.evaluator.price(one.point)
             except TwinferError as error:
                 errors.append(error)
-                one.status, one.why = "failed", " ".join(str(error).splitlines())
+                one.status, one.why = "failed", in_a_line(error)
         if len(errors) == len(self.candidates):
             raise errors[0]
         self.order = Order.none(len(self.points))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sim.config.space import FACTORS, OPTION, Dimension, dimension
+from sim.config.space import FACTORS, OPTION, Dimension, dimension, no_option
 from sim.config.units import shown
 from sim.errors import ConfigError, Problem, did_you_mean
 from sim.study.sensitivity.factors import factor, missing
@@ -91,8 +91,7 @@ def _options(scenario: Scenario, found: Dimension) -> None:
     known = list(scenario.option_names())
     for name in found.values or ("a range",):
         if name not in known:
-            has = f"; there are {', '.join(known)}" if known else "; there are none"
-            raise ValueError(f"{shown(name)} is not an option{did_you_mean(str(name), known)}{has}")
+            raise ValueError(no_option(name, known))
 
 
 def _value(scenario: Scenario, steps: list[str | int]) -> Any:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sim.errors import TwinferError
 from sim.study.sensitivity.factors import resolve
-from sim.study.task import Task
+from sim.study.task import Task, in_a_line
 
 if TYPE_CHECKING:
     from sim.observe.objectives import Figures
@@ -105,7 +105,7 @@ class Simulated:
                 try:
                     tasks[run.key] = self._task(run)
                 except TwinferError as error:
-                    self._known[run.key] = Reading(error=" ".join(str(error).splitlines()))
+                    self._known[run.key] = Reading(error=in_a_line(error))
         total = self._done + len(tasks)
         for key, outcome in zip(tasks, self.study.evaluate(list(tasks.values())), strict=True):
             self._done += 1
