@@ -11,26 +11,11 @@ import pytest
 
 from tests.cli.conftest import Outcome
 from tests.paths import ROOT
+from tests.small import small
 
 Twinfer = Callable[..., Outcome]
 
-TINY = """\
-question: Does one GPU do?
-run: {requests: 40, warmup: 0, replications: 2, seed: 5}
-models: {llama: {architecture: llama-3.1-8b}}
-cluster: {pools: [{name: h100, gpu: h100-sxm, price: 2.5, nodes: 2}]}
-workloads:
-  - name: chat
-    model: llama
-    arrivals: {rate: 10/s}
-    lengths: {prompt: 400, output: 10}
-    objectives: {ttft_p99: 60ms}
-deployments:
-  - {name: chat, model: llama, pool: h100, replicas: 1}
-options:
-  one: {}
-  two: {deployments.chat.replicas: 2}
-"""
+TINY = small(requests=40, replications=2, prompt=400, output=10, objectives="ttft_p99: 60ms")
 
 
 @pytest.fixture

@@ -17,24 +17,9 @@ from sim.deploy.expectation import shown
 from sim.errors import ResultError, TwinferError
 from sim.observe.objectives import Estimate
 from tests.deploy.manifests import documents, validate
+from tests.small import small
 
-SMALL = """\
-question: Does one GPU do?
-run: {requests: 60, warmup: 0, replications: 3, seed: 5}
-models: {llama: {architecture: llama-3.1-8b}}
-cluster: {pools: [{name: h100, gpu: h100-sxm, price: 2.5, nodes: 2}]}
-workloads:
-  - name: chat
-    model: llama
-    arrivals: {rate: 10/s}
-    lengths: {prompt: 200, output: 20}
-    objectives: {ttft_p95: 2s}
-deployments:
-  - {name: chat, model: llama, pool: h100, replicas: 1}
-options:
-  one: {}
-  two: {deployments.chat.replicas: 2}
-"""
+SMALL = small(objectives="ttft_p95: 2s")
 
 
 @pytest.fixture

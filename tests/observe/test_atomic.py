@@ -25,9 +25,14 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path: Path) -> None:
 def test_what_was_there_stays_if_it_is_not(tmp_path: Path) -> None:
     place = tmp_path / "a.txt"
     place.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(place, "me") as scratch:
-        scratch.write_text("ne")
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with replacing(place, "me") as scratch:
+            scratch.write_text("ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     assert place.read_text() == "old"
 

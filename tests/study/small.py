@@ -4,23 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SMALL = """\
-question: How many replicas?
-run: {requests: 40, warmup: 0, replications: 2, seed: 3}
-models: {llama: {architecture: llama-3.1-8b}}
-cluster: {pools: [{name: h100, gpu: h100-sxm, price: 2.5, nodes: 8}]}
-workloads:
-  - name: chat
-    model: llama
-    arrivals: {rate: 10/s}
-    lengths: {prompt: 200, output: 20}
-    objectives: {ttft_p99: 2s}
-deployments:
-  - {name: chat, model: llama, pool: h100, replicas: 1}
-options:
-  one: {}
-  two: {deployments.chat.replicas: 2}
-"""
+from tests.small import small
+
+SMALL = small(question="How many replicas?", requests=40, replications=2, seed=3, nodes=8)
 
 REPLICAS, RATE = "deployments.chat.replicas", "workloads.chat.arrivals.rate"
 
